@@ -1,0 +1,1 @@
+"""Makes bootable disk files: partitions, boot loader, file systems, areas, boot status."""

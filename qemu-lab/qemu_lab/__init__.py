@@ -1,0 +1,1 @@
+"""Boots disks in QEMU, watches them over QMP and serial, injects faults, and reports."""
