@@ -1,0 +1,209 @@
+"""Makes a bootable disk file from a layout, an image, and the updater's kernel and initramfs.
+
+No root, no loop device: sfdisk, mkfs and mtools work on the file itself at an offset. The work is
+done under a temporary name beside the target; only a finished disk gets the name asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootsvc.disk import data, esp, grub
+from bootsvc.disk.partition import DiskLayout, write_table
+from bootsvc.disk.tools import require_tools
+from bootsvc.errors import ImageTooLargeError, StorageError
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaRecord,
+    AreaState,
+    BootStatus,
+    Phase,
+    Request,
+    StatusCode,
+)
+from bootsvc.storage.device import DirectDevice
+from bootsvc.storage.disk import disk_on
+from bootsvc.storage.image_area import (
+    CopyCounts,
+    Footer,
+    copy_image,
+    read_footer,
+    read_leaves,
+    verify_copy,
+)
+from bootsvc.units import describe_size
+
+DEFAULT_OPTIONS = "console=ttyS0"
+
+FIXED_OPTIONS = "gpt rdinit=/init panic=10"
+"""What the updater's kernel always gets: `gpt` makes Linux use the spare partition table where the
+first is gone, `panic` ends the endless halt that is Debian's default (LAB 8, 9)."""
+
+MAX_MENU_SECONDS = 60
+
+TOOLS = ("sfdisk", "mkfs.vfat", "mmd", "mcopy", "mkfs.ext4", "debugfs", "grub-mkimage")
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, bytes done and bytes in all (0, 0 where they do not matter)."""
+
+
+def no_progress(_what: str, _done: int, _total: int) -> None:
+    """For work that nobody watches."""
+
+
+@dataclass(frozen=True)
+class DiskContents:
+    """What goes on a disk.
+
+    Attributes:
+        image: the .bimg file of the first image.
+        kernel: the updater's kernel.
+        initramfs: the updater's initramfs.
+        confirmed: the image is known to be good: it is put into primary and backup, ready to run.
+            Otherwise it waits in staging, and the first start installs it.
+        options: kernel options for the updater, beside `FIXED_OPTIONS`.
+        menu_seconds: how long the boot menu may be called up with Esc.
+    """
+
+    image: Path
+    kernel: Path
+    initramfs: Path
+    confirmed: bool = False
+    options: str = DEFAULT_OPTIONS
+    menu_seconds: int = 1
+
+
+def first_status(footer: Footer, layout_hash: bytes, *, confirmed: bool) -> BootStatus:
+    """Return a new disk's boot-status record (DESIGN 4: IDLE where confirmed, else INSTALL)."""
+    image = AreaRecord(
+        AreaState.VALID, footer.locator.total_size, footer.manifest.number, footer.identity
+    )
+    if confirmed:
+        return BootStatus(
+            StatusCode.WORKING,
+            Phase.IDLE,
+            Area.PRIMARY,
+            version_floor=footer.manifest.floor,
+            layout_hash=layout_hash,
+            primary=AreaRecord(AreaState.CONFIRMED, image.size, image.number, image.identity),
+            backup=image,
+        )
+    return BootStatus(
+        StatusCode.WORKING,
+        Phase.INSTALL,
+        Area.NONE,
+        request=Request.UPDATE,
+        layout_hash=layout_hash,
+        staging=image,
+    )
+
+
+def menu_entries(options: str) -> tuple[grub.MenuEntry, ...]:
+    """Return the boot menu of a new disk, which has slot a only."""
+    words = f"{options} {FIXED_OPTIONS}"
+    return (
+        grub.MenuEntry("bootsvc updater", "a", words),
+        grub.MenuEntry("bootsvc rescue shell", "a", f"{words} rdinit=/bin/sh"),
+    )
+
+
+def create_disk(
+    out: Path,
+    layout: DiskLayout,
+    contents: DiskContents,
+    *,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> Footer:
+    """Make the disk file `out` and return the footer of the image on it.
+
+    Args:
+        out: the disk file; written sparsely, and under this name only once it is complete.
+        layout: where everything goes.
+        contents: what goes there.
+        force: an existing file is replaced.
+        progress: told what is being done.
+
+    Raises:
+        StorageError: `out` exists already and `force` is not set, or an input cannot be read.
+        ImageTooLargeError: the image does not fit an area; nothing was written.
+        LayoutError: two slots of kernel and initramfs do not fit the ESP; nothing was written.
+        ImageError, FormatError: the image file is incomplete, altered or none at all.
+        ToolError: a program is missing (its package is named) or failed.
+    """
+    if out.exists() and not force:
+        raise StorageError(f"{out} exists already", hint="use --force to replace it")
+    for path in (contents.image, contents.kernel, contents.initramfs):
+        if not path.is_file():
+            raise StorageError(f"{path}: no such file")
+    require_tools(TOOLS)
+    esp.check_fits(layout, contents.kernel, contents.initramfs)
+    config = grub.menu_config(menu_entries(contents.options), seconds=contents.menu_seconds)
+    with DirectDevice(contents.image, writable=False) as source:
+        footer = read_footer(source)
+        needed, room = footer.locator.total_size, layout["primary"].size
+        if needed > room:
+            raise ImageTooLargeError(
+                f"{contents.image} needs {describe_size(needed)}, an area has"
+                f" {describe_size(room)}",
+                hint=f"give --area-size {-(-needed >> 20)}M or more",
+            )
+        leaves = read_leaves(source, footer)
+        part = out.with_name(f".{out.name}.{os.getpid()}.part")
+        try:
+            progress("partition table", 0, 0)
+            _make_blank(part, layout.size)
+            write_table(part, layout)
+            if layout.boots_from_bios:
+                grub.install(part, layout)
+            progress("file systems", 0, 0)
+            esp.make(
+                part, layout, kernel=contents.kernel, initramfs=contents.initramfs, config=config
+            )
+            data.make(part, layout)
+            _fill_areas(part, layout, contents, source, footer, leaves, progress)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+    return footer
+
+
+def _make_blank(path: Path, size: int) -> None:
+    with path.open("xb") as file:
+        file.truncate(size)
+
+
+def _fill_areas(
+    path: Path,
+    layout: DiskLayout,
+    contents: DiskContents,
+    source: DirectDevice,
+    footer: Footer,
+    leaves: bytes,
+    progress: Progress,
+) -> None:
+    """Copy the image, read it back, and only then write the record that names it."""
+    targets = (Area.PRIMARY, Area.BACKUP) if contents.confirmed else (Area.STAGING,)
+    # Each area is gone through twice: written, then read back.
+    total = 2 * len(targets) * len(leaves) // 32 * 4096
+    done = 0
+
+    def tick(length: int) -> None:
+        nonlocal done
+        done += length
+        progress("image", done, total)
+
+    with DirectDevice(path, writable=True) as device:
+        # A file does not know its sector size.
+        device.sector_size = layout.sector_size
+        disk = disk_on(device)
+        for area in targets:
+            copy_image(source, disk.areas[area], footer, leaves, CopyCounts(), tick)
+            verify_copy(disk.areas[area], footer, leaves, tick)
+        progress("boot-status record", 0, 0)
+        disk.status.replace(
+            first_status(footer, disk.gpt.layout_hash(), confirmed=contents.confirmed)
+        )
