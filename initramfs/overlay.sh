@@ -4,6 +4,7 @@
 #
 #   overlay.sh NEWROOT           build the root at NEWROOT from the BOOTSVC_* variables
 #   overlay.sh --from-cmdline    kexec: turn the kernel options bootsvc.* into handover.env
+#   overlay.sh --adopt           confirmed: the trial's identity files become the current ones
 #
 # One script for three callers: the updater's init, its fallback without Python, and the
 # image's own initrd (initramfs-tools hook of the Debian package). It runs under busybox sh,
@@ -18,8 +19,9 @@
 #   BOOTSVC_TRIAL        1 on a trial start
 #
 # What it leaves behind, all under /run/bootsvc: lower (the area), upper (the tmpfs of a
-# volatile overlay), data (when usable), alarms (one line each, for `bootsvc status`) and
-# overlay.env (what was done, which may be less than what was asked for).
+# volatile overlay), data (when usable), alarms (one line each, for `bootsvc status`), trial
+# (an empty file, on a trial start only) and overlay.env (what was done, which may be less
+# than what was asked for).
 #
 # The rule above all others: if the area mounts, the machine gets a root it can start.
 # Everything else that fails raises an alarm and costs at most what depends on it. Exit
@@ -301,6 +303,7 @@ put_identity() {
             if rm -rf "${2:?}/$name" && cp -a "$file" "$2/$name"; then
                 count=$((count + 1))
             else
+                failed=$((failed + 1))
                 alarm "identity file $name could not be put in place"
             fi
         done
@@ -364,7 +367,7 @@ identity_source() {
     source=$trial
 }
 
-# ---------------------------------------------------------------- the two commands
+# ---------------------------------------------------------------- the commands
 
 make_root() {
     new_root=$1
@@ -374,7 +377,9 @@ make_root() {
     mount_data && data_usable=1
     mount_overlay "$new_root" || return 1
     count=0
+    failed=0
     source=
+    [ "${BOOTSVC_TRIAL:-0}" != 1 ] || : >"$RUN/trial"
     if [ "$data_usable" = 1 ] && [ "$overlay" != none ]; then
         identity_source && put_identity "$source" "$new_root" ||
             alarm "the identity files on data cannot be used"
@@ -384,8 +389,21 @@ make_root() {
         echo "BOOTSVC_DATA_USED=$data_usable"
         echo "BOOTSVC_DATA_DIR=$RUN/data"
         echo "BOOTSVC_IDENTITY_DIR=$source"
+        echo "BOOTSVC_IDENTITY_FAILED=$failed"
     } >"$RUN/overlay.env"
     say "root ready: $overlay overlay, data $([ "$data_usable" = 1 ] && echo used || echo 'NOT used'), $count identity files"
+}
+
+# adopt: in the running OS, after its trial was confirmed.
+adopt() {
+    [ -r "$RUN/overlay.env" ] || return 0
+    BOOTSVC_IDENTITY_DIR=
+    # shellcheck source=/dev/null
+    . "$RUN/overlay.env"
+    case $BOOTSVC_IDENTITY_DIR in */trial-*) ;; *) return 0 ;; esac
+    [ -d "$BOOTSVC_IDENTITY_DIR" ] || return 0
+    identity=${BOOTSVC_IDENTITY_DIR%/*}
+    adopt_trial_copy "$BOOTSVC_IDENTITY_DIR"
 }
 
 # option NAME: prints the value of the last kernel option bootsvc.NAME= or NAME=.
@@ -431,8 +449,9 @@ write_handover() {
 
 case ${1:-} in
 --from-cmdline) write_handover ;;
+--adopt) adopt ;;
 '' | -*)
-    echo "usage: overlay.sh NEWROOT | --from-cmdline" >&2
+    echo "usage: overlay.sh NEWROOT | --from-cmdline | --adopt" >&2
     exit 2
     ;;
 *) make_root "$1" ;;

@@ -233,6 +233,22 @@ def test_confirmed_trial_that_was_cut_before_the_rename_is_adopted(machine: Mach
     assert sorted(path.name for path in identity.iterdir()) == ["current"]
 
 
+def test_adopting_after_the_confirm_makes_the_trial_copy_current(machine: Machine) -> None:
+    identity = _identity(machine)
+    save = f"echo changed >../run/data/identity/trial-{TRANSACTION}/etc/hostname"
+    adopt = f"{' '.join(machine.shell)} {OVERLAY} --adopt"
+    machine.start(f"{save}; {adopt} && {adopt}", BOOTSVC_TRIAL="1")
+    assert sorted(path.name for path in identity.iterdir()) == ["current"]
+    assert (identity / "current/etc/hostname").read_text() == "changed\n"
+
+
+def test_trial_start_is_marked_and_an_ordinary_one_is_not(machine: Machine) -> None:
+    machine.start()
+    assert not (machine.base / "run/trial").exists()
+    machine.start(BOOTSVC_TRIAL="1")
+    assert (machine.base / "run/trial").exists()
+
+
 def test_cut_between_the_two_renames_of_an_adoption_loses_nothing(machine: Machine) -> None:
     identity = _identity(machine)
     (identity / "current").rename(identity / "current.old")

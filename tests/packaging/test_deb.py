@@ -1,0 +1,184 @@
+"""The Debian package of the OS side, looked at with dpkg-deb."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bootsvc.packaging import deb
+
+WATCHDOG_S = 60
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built once."""
+    return deb.build(tmp_path_factory.mktemp("debs"))
+
+
+@pytest.fixture(scope="module")
+def tree(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package's files, extracted."""
+    target = tmp_path_factory.mktemp("tree")
+    subprocess.run(["dpkg-deb", "-x", str(package), str(target)], check=True)
+    return target
+
+
+def _listing(package: Path) -> list[str]:
+    command = ["dpkg-deb", "-c", str(package)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_two_builds_give_the_same_bytes_whatever_the_umask(package: Path, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        again = deb.build(tmp_path)
+    finally:
+        os.umask(before)
+    assert again.read_bytes() == package.read_bytes()
+    assert list(tmp_path.iterdir()) == [again]
+
+
+def test_everything_belongs_to_root_and_no_one_else_may_write(package: Path) -> None:
+    for line in _listing(package):
+        mode, owner = line.split()[:2]
+        assert owner == "root/root", line
+        assert mode[1:] in {"rwxr-xr-x", "rw-r--r--"}, line
+
+
+def test_the_code_comes_without_its_builder_and_caches(tree: Path) -> None:
+    code = tree / "usr/lib/python3/dist-packages/bootsvc"
+    assert (code / "__init__.py").is_file()
+    assert (code / "formats/boot_status.py").is_file()
+    assert not (code / "packaging").exists()
+    assert not list(code.rglob("__pycache__"))
+
+
+def test_programs_and_hooks_are_executable(tree: Path) -> None:
+    for name in (
+        "usr/bin/bootsvc",
+        "usr/lib/bootsvc/overlay.sh",
+        "usr/lib/bootsvc/confirm",
+        "usr/lib/bootsvc/confirm-limit",
+        "usr/lib/bootsvc/identity-save",
+        "usr/lib/systemd/system-generators/bootsvc-generator",
+        "usr/share/initramfs-tools/hooks/bootsvc",
+        "usr/share/initramfs-tools/scripts/init-top/bootsvc",
+    ):
+        assert os.access(tree / name, os.X_OK), name
+
+
+def test_shell_scripts_parse(tree: Path) -> None:
+    scripts = [
+        path
+        for path in tree.rglob("*")
+        if path.is_file()
+        and (path.read_bytes().startswith(b"#!/bin/sh") or "scripts" in path.parts)
+    ]
+    assert len(scripts) >= 8
+    for path in [*scripts, *(deb.HERE / "debian").glob("p*")]:
+        done = subprocess.run(["sh", "-n", str(path)], capture_output=True, check=False)
+        assert done.returncode == 0, (path, done.stderr)
+
+
+def test_the_installed_identity_list_is_the_one_built_into_the_overlay_script(tree: Path) -> None:
+    script = (tree / "usr/lib/bootsvc/overlay.sh").read_text()
+    built_in = re.search(r"^DEFAULT_IDENTITY_LIST='(.*?)'$", script, re.MULTILINE | re.DOTALL)
+    assert built_in is not None
+    installed = (tree / "etc/bootsvc/identity.list").read_text().splitlines()
+    assert [line for line in installed if not line.startswith("#")] == built_in[1].splitlines()
+
+
+def test_watchdog_settings_agree_with_each_other(tree: Path) -> None:
+    manager = (tree / "etc/systemd/system.conf.d/bootsvc-watchdog.conf").read_text()
+    assert f"RuntimeWatchdogSec={WATCHDOG_S}s\n" in manager
+    drivers = (tree / "etc/modprobe.d/bootsvc.conf").read_text().splitlines()
+    options = [line for line in drivers if line.startswith("options")]
+    assert options
+    for line in options:
+        assert "nowayout=1" in line
+        assert line.endswith(f"={WATCHDOG_S}"), line
+
+
+def test_every_file_in_etc_is_a_conffile(package: Path, tree: Path) -> None:
+    command = ["dpkg-deb", "-I", str(package), "conffiles"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    present = [f"/{p.relative_to(tree)}" for p in (tree / "etc").rglob("*") if p.is_file()]
+    assert sorted(listed) == sorted(present)
+
+
+def test_units_that_the_package_enables_exist(tree: Path) -> None:
+    for name in ("postinst", "postrm"):
+        text = (deb.HERE / "debian" / name).read_text()
+        units = re.search(r'^UNITS="(.*)"$', text, re.MULTILINE)
+        assert units is not None
+        for unit in units[1].split():
+            content = (tree / "usr/lib/systemd/system" / unit).read_text()
+            assert "[Install]" in content, unit
+
+
+def _save(tmp_path: Path, root: Path, **facts: str) -> str:
+    """Run identity-save with / and /run/bootsvc replaced by directories below tmp_path."""
+    run = tmp_path / "run"
+    run.mkdir(exist_ok=True)
+    lines = {
+        "BOOTSVC_DATA_USED": "1",
+        "BOOTSVC_IDENTITY_DIR": f"{tmp_path}/data/identity/current",
+        "BOOTSVC_IDENTITY_FAILED": "0",
+        **facts,
+    }
+    (run / "overlay.env").write_text("".join(f"{k}={v}\n" for k, v in lines.items()))
+    (run / "identity.list").write_text("# ours\netc/hostname\netc/ssh/ssh_host_*\n")
+    text = (deb.HERE / "root/usr/lib/bootsvc/identity-save").read_text()
+    text = text.replace("RUN=/run/bootsvc", f"RUN={run}")
+    text = text.replace("in /$pattern", f"in {root}/$pattern")
+    text = text.replace("copy=$kept$file", f"copy=$kept${{file#{root}}}")
+    text = text.replace('! -e "${copy#"$kept"}"', f'! -e "{root}${{copy#"$kept"}}"')
+    done = subprocess.run(["sh"], input=text, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def _root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "etc/ssh").mkdir(parents=True)
+    (root / "etc/hostname").write_text("mine\n")
+    (root / "etc/ssh/ssh_host_key").write_text("secret\n")
+    (root / "etc/passwd").write_text("not listed\n")
+    return root
+
+
+def test_listed_files_are_saved_and_removed_ones_go(tmp_path: Path) -> None:
+    root = _root(tmp_path)
+    _save(tmp_path, root)
+    current = tmp_path / "data/identity/current"
+    saved = sorted(str(p.relative_to(current)) for p in current.rglob("*") if p.is_file())
+    assert saved == ["etc/hostname", "etc/ssh/ssh_host_key"]
+    (root / "etc/ssh/ssh_host_key").unlink()
+    _save(tmp_path, root, BOOTSVC_IDENTITY_FAILED="1")
+    assert (current / "etc/ssh/ssh_host_key").exists()
+    _save(tmp_path, root)
+    assert not (current / "etc/ssh/ssh_host_key").exists()
+
+
+def test_an_empty_file_never_replaces_a_saved_one(tmp_path: Path) -> None:
+    root = _root(tmp_path)
+    _save(tmp_path, root)
+    (root / "etc/hostname").write_text("")
+    _save(tmp_path, root)
+    assert (tmp_path / "data/identity/current/etc/hostname").read_text() == "mine\n"
+
+
+def test_a_trial_without_its_own_copy_saves_nothing(tmp_path: Path) -> None:
+    root = _root(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/trial").touch()
+    assert "nothing is saved" in _save(tmp_path, root)
+    assert not (tmp_path / "data").exists()
+    trial = tmp_path / "data/identity/trial-12"
+    _save(tmp_path, root, BOOTSVC_IDENTITY_DIR=str(trial))
+    assert (trial / "etc/hostname").read_text() == "mine\n"
+    assert not (tmp_path / "data/identity/current").exists()
