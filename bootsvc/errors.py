@@ -1,0 +1,167 @@
+"""Every error that bootsvc raises on purpose.
+
+    BootsvcError
+    |-- FormatError            bytes that are not what they claim to be
+    |   |-- TruncatedError         fewer bytes than the format needs (a short read is not bad content)
+    |   |-- MagicError             another format, or nothing at all
+    |   |-- ChecksumError          the CRC does not fit the bytes
+    |   `-- FieldError             a field outside its range, or fields that contradict each other
+    |-- StorageError           a disk that does not do what it is asked
+    |   |-- DeviceError            the kernel reported an I/O error (errno kept)
+    |   |-- OutOfBoundsError       an access outside its area (our own bug; nothing is written)
+    |   |-- ReadBackError          what was read back is not what was written
+    |   |-- LayoutError            a partition is missing, doubled or changed
+    |   `-- StatusLostError        no valid copy of the boot-status record
+    |-- ImageError             an image that may not be installed; each kind is a class of its own
+    |   |-- NoImageError           no footer where an image was expected
+    |   |-- IncompleteImageError   bytes are missing
+    |   |-- AlteredImageError      bytes differ from the signed digests
+    |   |-- SizeMismatchError      the manifest's sizes contradict each other or the medium
+    |   |-- ImageTooLargeError     larger than the area it is meant for
+    |   |-- SignatureError         no signature by a trusted key
+    |   |-- RetiredKeyError        signed, but by a key that was retired
+    |   |-- WrongMachineError      made for another machine type
+    |   |-- BelowFloorError        older than the version floor
+    |   `-- FailedBeforeError      this very image failed here already
+    |-- SequenceError          a request that the present phase does not allow
+    |-- ConfirmRefusedError    the running OS is not the one on trial
+    |-- BootError              an image that cannot be handed over to
+    |-- SettingsError          an unknown setting, or a value out of range
+    `-- ToolError              a program that the work needs is missing or failed
+
+Messages name the thing, the place and, as ``hint``, the next step.
+"""
+
+from __future__ import annotations
+
+
+class BootsvcError(Exception):
+    """Base of all errors; ``hint`` is the next step for a person, or empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class FormatError(BootsvcError):
+    """Bytes that are not what they claim to be."""
+
+
+class TruncatedError(FormatError):
+    """Fewer bytes than the format needs."""
+
+
+class MagicError(FormatError):
+    """The bytes do not begin as this format does."""
+
+
+class ChecksumError(FormatError):
+    """The checksum does not fit the bytes."""
+
+
+class FieldError(FormatError):
+    """A field is outside its range, or contradicts another."""
+
+
+class StorageError(BootsvcError):
+    """A disk that does not do what it is asked."""
+
+
+class DeviceError(StorageError):
+    """The kernel reported an I/O error.
+
+    Attributes:
+        device: the device's name.
+        operation: read, write or flush.
+        errno: the kernel's error number; ``text`` are its words.
+    """
+
+    def __init__(self, device: str, operation: str, offset: int, errno: int, text: str) -> None:
+        super().__init__(
+            f"{device}: {operation} at byte {offset} failed: {text}",
+            hint="check cable, medium and kernel log; the disk may be failing",
+        )
+        self.device = device
+        self.operation = operation
+        self.errno = errno
+        self.text = text
+
+
+class OutOfBoundsError(StorageError):
+    """An access outside its area; nothing was written."""
+
+
+class ReadBackError(StorageError):
+    """What was read back from the medium is not what was written."""
+
+
+class LayoutError(StorageError):
+    """A partition is missing, doubled, too small or changed."""
+
+
+class StatusLostError(StorageError):
+    """Neither copy of the boot-status record is valid."""
+
+
+class ImageError(BootsvcError):
+    """An image that may not be installed or believed."""
+
+
+class NoImageError(ImageError):
+    """There is no footer where an image was expected."""
+
+
+class IncompleteImageError(ImageError):
+    """Bytes of the image are missing."""
+
+
+class AlteredImageError(ImageError):
+    """Bytes of the image differ from its signed digests."""
+
+
+class SizeMismatchError(ImageError):
+    """The manifest's sizes contradict each other or the medium."""
+
+
+class ImageTooLargeError(ImageError):
+    """The image is larger than an area it is meant for (S4.18)."""
+
+
+class SignatureError(ImageError):
+    """No signature by a trusted key."""
+
+
+class RetiredKeyError(SignatureError):
+    """Signed only by a key that was retired."""
+
+
+class WrongMachineError(ImageError):
+    """The image is made for another machine type."""
+
+
+class BelowFloorError(ImageError):
+    """The image is older than the version floor."""
+
+
+class FailedBeforeError(ImageError):
+    """This very image failed on this machine already (N18)."""
+
+
+class SequenceError(BootsvcError):
+    """A request that the present phase does not allow (S4.16)."""
+
+
+class ConfirmRefusedError(SequenceError):
+    """The running OS is not the one on trial."""
+
+
+class BootError(BootsvcError):
+    """An image that cannot be handed over to."""
+
+
+class SettingsError(BootsvcError):
+    """An unknown setting, or a value out of range."""
+
+
+class ToolError(BootsvcError):
+    """A program that the work needs is missing or failed."""

@@ -1,0 +1,1 @@
+"""Bytes <-> frozen records. Everything here is pure: no files, no clock, no network (DESIGN 6)."""

@@ -1,0 +1,98 @@
+"""The digest tree of an image: SHA-256 over 4 KiB blocks, laid out as dm-verity lays it out.
+
+    data:   block 0 | block 1 | ... | block n-1                (the last one padded with zeros)
+    leaves: SHA-256 of each block, 128 to a 4 KiB tree block, the last tree block padded with zeros
+    above:  SHA-256 of each tree block of the level below, and so on up to a single tree block
+    tree:   the levels from the top one to the leaves, one after the other
+    root:   SHA-256 of the top tree block (of the only data block where there is just one)
+
+This is `veritysetup format --no-superblock --salt=-` with format 1, so the same bytes can guard a
+read-only image at run time (DESIGN 7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from bootsvc.errors import AlteredImageError, SizeMismatchError
+from bootsvc.units import BLOCK_SIZE, round_up
+
+DIGEST_SIZE = 32
+DIGESTS_PER_BLOCK = BLOCK_SIZE // DIGEST_SIZE
+
+
+def block_count(image_size: int) -> int:
+    """How many blocks an image of ``image_size`` bytes has."""
+    return round_up(image_size, BLOCK_SIZE) // BLOCK_SIZE
+
+
+def level_sizes(image_size: int) -> list[int]:
+    """Bytes of each level, the leaves first; empty for an image of one block."""
+    sizes = []
+    count = block_count(image_size)
+    while count > 1:
+        level = round_up(count * DIGEST_SIZE, BLOCK_SIZE)
+        sizes.append(level)
+        count = level // BLOCK_SIZE
+    return sizes
+
+
+def tree_size(image_size: int) -> int:
+    """Bytes of the whole tree, a multiple of 4 KiB."""
+    return sum(level_sizes(image_size))
+
+
+def leaves_of(data: bytes | memoryview) -> bytes:
+    """The digests of the blocks in ``data`` (whole blocks), one after the other."""
+    sha256 = hashlib.sha256
+    view = memoryview(data)
+    return b"".join(
+        [sha256(view[at : at + BLOCK_SIZE]).digest() for at in range(0, len(view), BLOCK_SIZE)]
+    )
+
+
+def build_tree(leaves: bytes) -> tuple[bytes, bytes]:
+    """The tree over ``leaves`` (32 bytes a block) and its root.
+
+    Raises:
+        SizeMismatchError: no leaves at all.
+    """
+    if not leaves or len(leaves) % DIGEST_SIZE:
+        raise SizeMismatchError("digest tree: there are no whole leaves")
+    if len(leaves) == DIGEST_SIZE:
+        return b"", leaves
+    levels = [_padded(leaves)]
+    while len(levels[-1]) > BLOCK_SIZE:
+        levels.append(_padded(leaves_of(levels[-1])))
+    return b"".join(reversed(levels)), hashlib.sha256(levels[-1]).digest()
+
+
+def checked_leaves(tree: bytes, root: bytes, image_size: int) -> bytes:
+    """The leaves of ``tree`` after every level was checked against the level above it.
+
+    Raises:
+        SizeMismatchError: the tree's size is not that of an image of ``image_size`` bytes.
+        AlteredImageError: the tree does not lead to ``root``, or its padding is not zero.
+    """
+    sizes = level_sizes(image_size)
+    if len(tree) != sum(sizes):
+        raise SizeMismatchError(
+            f"digest tree: {len(tree)} bytes instead of {sum(sizes)} for an image of {image_size}"
+        )
+    expected = root
+    at = 0
+    for index in reversed(range(len(sizes))):
+        level = tree[at : at + sizes[index]]
+        if leaves_of(level) != expected:
+            raise AlteredImageError("digest tree: it does not lead to the signed root")
+        below = sizes[index - 1] // BLOCK_SIZE if index else block_count(image_size)
+        expected, padding = level[: below * DIGEST_SIZE], level[below * DIGEST_SIZE :]
+        if any(padding):
+            raise AlteredImageError("digest tree: its padding is not zero")
+        at += sizes[index]
+    return expected
+
+
+def _padded(digests: bytes) -> bytes:
+    return digests + bytes(round_up(len(digests), BLOCK_SIZE) - len(digests))
+

@@ -1,0 +1,408 @@
+"""``decide(Observation) -> Action``: the method's table (S4.5-S4.17, DESIGN 4).
+
+Read a phase's rows from top to bottom; the first whose condition holds gives the action, and the
+last row of every phase holds always. There is no row for "resume": after a power cut the machine
+observes and decides again, and comes to the same place. Rows that only ask for knowledge (Look,
+Verify) stand before the rows that use it.
+
+The invariant: a record names only an area that was read back in full before, and no byte of that
+area changes until a later record names another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bootsvc.formats.boot_status import Area, AreaState, BootStatus, Phase, Reason, Request
+from bootsvc.sequence import records
+from bootsvc.sequence.actions import Action, Boot, Copy, Halt, Look, Verify, Write
+from bootsvc.sequence.states import Check, Observation
+
+PRIMARY, BACKUP, STAGING = Area.PRIMARY, Area.BACKUP, Area.STAGING
+MAX_COPIES = 2
+"""A copy that reads back differently is made once more (DESIGN 4, VERIFY)."""
+
+Condition = Callable[[Observation], bool]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: when it applies, and what then; ``why`` is for the drawing."""
+
+    why: str
+    when: Condition
+    then: Callable[[Observation], Action]
+
+
+def decide(seen: Observation) -> Action:
+    """The one action that follows from ``seen``."""
+    for row in rows_for(seen):
+        if row.when(seen):
+            return row.then(seen)
+    raise AssertionError("the last row of every phase holds always")
+
+
+def rows_for(seen: Observation) -> tuple[Row, ...]:
+    """The rows that apply to the record as it is."""
+    status = seen.status
+    if status is None:
+        return LOST
+    if status.layout_hash != seen.layout_hash:
+        return OTHER_LAYOUT
+    if seen.cannot_write:
+        return CANNOT_WRITE
+    return TABLE[status.phase]
+
+
+# --- conditions ---------------------------------------------------------------------------------
+
+
+def always(_: Observation) -> bool:
+    return True
+
+
+def unseen(area: Area) -> Condition:
+    return lambda seen: seen.finding(area).check is Check.UNSEEN
+
+
+def unread(area: Area) -> Condition:
+    """Neither verified nor refused in this start."""
+    return lambda seen: seen.finding(area).check in (Check.UNSEEN, Check.FOOTED)
+
+
+def verified(area: Area) -> Condition:
+    return lambda seen: seen.finding(area).is_verified
+
+
+def refused(area: Area) -> Condition:
+    return lambda seen: seen.finding(area).is_refused
+
+
+def unbootable(area: Area) -> Condition:
+    return lambda seen: seen.finding(area).unbootable is not Reason.NONE
+
+
+def as_recorded(area: Area) -> Condition:
+    """The area's footer bears the identity that the record names; a changed content does not
+    alter that (what is started is checked when it is loaded)."""
+    return lambda seen: seen.finding(area).identity == records.of(seen).area(area).identity
+
+
+def startable(area: Area) -> Condition:
+    return lambda seen: as_recorded(area)(seen) and not unbootable(area)(seen)
+
+
+def requested(request: Request) -> Condition:
+    return lambda seen: records.of(seen).request is request
+
+
+def holds_same(one: Area, other: Area) -> Condition:
+    return lambda seen: seen.finding(one).identity == seen.finding(other).identity
+
+
+def copied(source: Area, target: Area) -> Condition:
+    """``target`` was read back in full and holds what ``source`` holds."""
+    return lambda seen: verified(target)(seen) and holds_same(source, target)(seen)
+
+
+def copy_failed(seen: Observation) -> bool:
+    """The copy failed by I/O, or read back differently twice."""
+    failure = seen.copy_failure
+    if failure is None:
+        return False
+    return failure.reason is not Reason.READ_BACK or seen.copies_failed >= MAX_COPIES
+
+
+def both(*conditions: Condition) -> Condition:
+    return lambda seen: all(condition(seen) for condition in conditions)
+
+
+def either(*conditions: Condition) -> Condition:
+    return lambda seen: any(condition(seen) for condition in conditions)
+
+
+def no(condition: Condition) -> Condition:
+    return lambda seen: not condition(seen)
+
+
+def has_new_crash(seen: Observation) -> bool:
+    return seen.crash is not None and seen.crash.event != records.of(seen).crash_event
+
+
+def crashed_too_often(seen: Observation) -> bool:
+    return records.of(seen).crash_count >= seen.policy.crash_limit > 0
+
+
+def backup_to_fill(seen: Observation) -> bool:
+    return records.of(seen).backup.state in (AreaState.EMPTY, AreaState.WRITING)
+
+
+def has_backup(seen: Observation) -> bool:
+    return records.of(seen).backup.state in (AreaState.VALID, AreaState.CONFIRMED)
+
+
+def staging_refused_before(seen: Observation) -> bool:
+    return records.of(seen).staging.state is AreaState.BAD
+
+
+def rot_is_staged(seen: Observation) -> bool:
+    """Staging may hold the very image that rotted in primary."""
+    record = records.of(seen)
+    return (
+        record.staging.state in (AreaState.VALID, AreaState.CONFIRMED)
+        and record.staging.identity == record.primary.identity
+        and not seen.staging.is_refused
+    )
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+def look(area: Area) -> Callable[[Observation], Action]:
+    return lambda _: Look(area)
+
+
+def verify(area: Area) -> Callable[[Observation], Action]:
+    return lambda _: Verify(area, installing=area is STAGING)
+
+
+def copy(source: Area, target: Area) -> Callable[[Observation], Action]:
+    return lambda _: Copy(source, target)
+
+
+def boot(area: Area) -> Callable[[Observation], Action]:
+    return lambda _: Boot(area)
+
+
+def boot_with_alarm(area: Area, alarm: Reason) -> Callable[[Observation], Action]:
+    return lambda _: Boot(area, alarm=alarm)
+
+
+def halt_for(area: Area) -> Callable[[Observation], Action]:
+    """Halt, naming what is wrong with ``area``."""
+
+    def action(seen: Observation) -> Action:
+        finding = seen.finding(area)
+        return Halt(finding.unbootable or finding.reason or Reason.NOTHING_TO_FALL_BACK_TO)
+
+    return action
+
+
+def write(change: Callable[[Observation], BootStatus]) -> Callable[[Observation], Action]:
+    return lambda seen: Write(change(seen))
+
+
+def refuse(phase: Phase, area: Area) -> Callable[[Observation], Action]:
+    return lambda seen: Write(records.refused(seen, phase, area))
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+# fmt: off
+LOST = (
+    Row("read primary",               unread(PRIMARY),                    verify(PRIMARY)),
+    Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("both whole: unproven",       both(verified(PRIMARY), verified(BACKUP)),
+        lambda seen: Write(records.rebuilt_on_trial(seen), reconstructs=True)),
+    Row("only primary",               verified(PRIMARY),
+        lambda seen: Write(records.rebuilt_with_primary(seen), reconstructs=True)),
+    Row("only backup",                verified(BACKUP),
+        lambda seen: Write(records.rebuilt_with_backup(seen), reconstructs=True)),
+    Row("read staging",               unread(STAGING),                    verify(STAGING)),
+    Row("only staging: install it",   verified(STAGING),
+        lambda seen: Write(records.rebuilt_for_install(seen), reconstructs=True)),
+    Row("no image anywhere",          always,                             halt_for(PRIMARY)),
+)
+
+OTHER_LAYOUT = (
+    Row("look at primary",            unseen(PRIMARY),                    look(PRIMARY)),
+    Row("look at backup",             unseen(BACKUP),                     look(BACKUP)),
+    Row("start what the record names", both(lambda seen: records.of(seen).boot_area is PRIMARY,
+                                            startable(PRIMARY)),
+        boot_with_alarm(PRIMARY, Reason.STATUS_LOST)),
+    Row("or the backup",              startable(BACKUP),
+        boot_with_alarm(BACKUP, Reason.STATUS_LOST)),
+    Row("nothing fits",               always,                             halt_for(PRIMARY)),
+)
+
+CANNOT_WRITE = (
+    Row("look at primary",            unseen(PRIMARY),                    look(PRIMARY)),
+    Row("a proven primary",           both(lambda seen: records.of(seen).boot_area is PRIMARY,
+                                           lambda seen: records.of(seen).phase is not Phase.TRIAL,
+                                           startable(PRIMARY)),
+        boot_with_alarm(PRIMARY, Reason.IO_ERROR)),
+    Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("a whole backup",             both(verified(BACKUP), no(unbootable(BACKUP))),
+        boot_with_alarm(BACKUP, Reason.IO_ERROR)),
+    Row("nothing left",               always,                             halt_for(BACKUP)),
+)
+
+INSTALL = (
+    Row("refused once: not again",    staging_refused_before,             halt_for(STAGING)),
+    Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
+    Row("refused",                    refused(STAGING),                   refuse(Phase.INSTALL, STAGING)),
+    Row("installed and read back",    copied(STAGING, PRIMARY),           write(records.on_trial)),
+    Row("disk fails",                 copy_failed,
+        lambda seen: Halt(records.copy_reason(seen))),
+    Row("install",                    always,                             copy(STAGING, PRIMARY)),
+)
+
+IDLE = (
+    Row("asked for once",             both(lambda seen: seen.boot_once is BACKUP, startable(BACKUP)),
+        boot(BACKUP)),
+    Row("look at primary",            unseen(PRIMARY),                    look(PRIMARY)),
+    # primary does not bear the recorded identity, or could not be started
+    Row("read primary",               both(no(startable(PRIMARY)), unread(PRIMARY)), verify(PRIMARY)),
+    Row("another whole image there",  both(no(as_recorded(PRIMARY)), verified(PRIMARY), unread(BACKUP)),
+        verify(BACKUP)),
+    Row("record is stale",            both(no(as_recorded(PRIMARY)), verified(PRIMARY)),
+        write(records.stale)),
+    Row("primary unusable: backup?",  both(no(startable(PRIMARY)), unread(BACKUP)), verify(BACKUP)),
+    Row("whole, but will not start",  both(unbootable(PRIMARY), verified(PRIMARY), startable(BACKUP)),
+        boot_with_alarm(BACKUP, Reason.KERNEL_REFUSED)),
+    Row("rotten, with a backup",      both(no(startable(PRIMARY)), refused(PRIMARY), verified(BACKUP)),
+        write(records.rot)),
+    Row("rotten, no backup",          no(startable(PRIMARY)),             halt_for(PRIMARY)),
+    # evidence of trouble
+    Row("count a crash",              has_new_crash,                      write(records.crash_counted)),
+    Row("too many: read backup",      both(crashed_too_often, unread(BACKUP)), verify(BACKUP)),
+    Row("too many: use the backup",   both(crashed_too_often, verified(BACKUP)), write(records.crashed)),
+    # an update is asked for: CHECK
+    Row("check the staged image",     both(requested(Request.UPDATE), unread(STAGING)), verify(STAGING)),
+    Row("refused",                    both(requested(Request.UPDATE), refused(STAGING)),
+        refuse(Phase.CHECK, STAGING)),
+    Row("check primary",              both(requested(Request.UPDATE), unread(PRIMARY)), verify(PRIMARY)),
+    Row("already here",               both(requested(Request.UPDATE), copied(STAGING, PRIMARY)),
+        write(records.same_image)),
+    Row("primary whole: back it up",  both(requested(Request.UPDATE), verified(PRIMARY)),
+        write(records.backing_up)),
+    Row("primary changed: backup?",   both(requested(Request.UPDATE), unread(BACKUP)), verify(BACKUP)),
+    Row("keep the old backup",        both(requested(Request.UPDATE), verified(BACKUP)),
+        write(records.copying_past_changed_primary)),
+    Row("nothing to fall back to",    requested(Request.UPDATE),          write(records.no_way_back)),
+    # other requests
+    Row("read backup",                both(no(requested(Request.NONE)), unread(BACKUP)), verify(BACKUP)),
+    Row("backup is no use",           both(no(requested(Request.NONE)), refused(BACKUP)),
+        refuse(Phase.ROLLBACK, BACKUP)),
+    Row("start the backup once",      requested(Request.BOOT_BACKUP_ONCE),
+        lambda seen: Write(records.request_done(seen), boot_once=BACKUP)),
+    Row("nothing to go back to",      both(requested(Request.ROLLBACK), holds_same(BACKUP, PRIMARY)),
+        write(records.same_image)),
+    Row("go back",                    requested(Request.ROLLBACK),        write(records.rolling_back)),
+    # the backup that a first installation still lacks
+    Row("check primary",              both(backup_to_fill, unread(PRIMARY)), verify(PRIMARY)),
+    Row("fill the backup",            both(backup_to_fill, verified(PRIMARY)), write(records.backing_up)),
+    Row("start primary",              always,                             boot(PRIMARY)),
+)
+
+BACKUP_ROWS = (
+    Row("check primary",              unread(PRIMARY),                    verify(PRIMARY)),
+    Row("primary changed meanwhile",  refused(PRIMARY),                   write(records.backup_lost)),
+    Row("disk fails",                 copy_failed,                        write(records.backup_failed)),
+    Row("back up",                    no(copied(PRIMARY, BACKUP)),        copy(PRIMARY, BACKUP)),
+    Row("check the staged image",     both(requested(Request.UPDATE), unread(STAGING)), verify(STAGING)),
+    Row("staged image whole",         both(requested(Request.UPDATE), verified(STAGING)),
+        write(records.copying)),
+    Row("refused",                    requested(Request.UPDATE),
+        lambda seen: Write(records.refused_after_backup(seen))),
+    Row("backup filled",              always,                             write(records.backed_up)),
+)
+
+COPY = (
+    Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
+    Row("staged image lost",          refused(STAGING),                   write(records.staged_image_lost)),
+    Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("backup lost: install",       refused(BACKUP),                    write(records.installing)),
+    Row("copied and read back",       copied(STAGING, PRIMARY),           write(records.on_trial)),
+    Row("disk fails",                 copy_failed,                        write(records.copy_failed)),
+    Row("copy",                       always,                             copy(STAGING, PRIMARY)),
+)
+
+TRIAL = (
+    Row("look at primary",            unseen(PRIMARY),                    look(PRIMARY)),
+    Row("another image: read it",     both(no(as_recorded(PRIMARY)), unread(PRIMARY)), verify(PRIMARY)),
+    Row("another image: backup?",     both(no(as_recorded(PRIMARY)), verified(PRIMARY), unread(BACKUP)),
+        verify(BACKUP)),
+    Row("record is stale",            both(no(as_recorded(PRIMARY)), verified(PRIMARY)),
+        write(records.stale)),
+    Row("rotted, no backup",          both(refused(PRIMARY), no(has_backup)), write(records.halted)),
+    Row("rotted on trial",            refused(PRIMARY),                   write(records.giving_up)),
+    Row("try paid for: start",        both(lambda seen: seen.has_try, no(unbootable(PRIMARY))),
+        lambda _: Boot(PRIMARY, is_trial=True)),
+    Row("pay for a try",              lambda seen: records.of(seen).tries_left > 0,
+        lambda seen: Write(records.try_taken(seen), takes_try=True)),
+    Row("no try left, no backup",     no(has_backup),                     write(records.halted)),
+    Row("no try left",                always,                             write(records.giving_up)),
+)
+
+RESTORE = (
+    Row("restoring switched off",     lambda seen: not seen.policy.restore, write(records.degraded)),
+    Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("backup lost: primary?",      both(refused(BACKUP), unread(PRIMARY)), verify(PRIMARY)),
+    Row("start primary with alarm",   both(refused(BACKUP), verified(PRIMARY), no(unbootable(PRIMARY))),
+        boot_with_alarm(PRIMARY, Reason.BACKUP_BAD)),
+    Row("nothing left",               refused(BACKUP),                    halt_for(BACKUP)),
+    Row("restored and read back",     copied(BACKUP, PRIMARY),            write(records.restored)),
+    Row("disk fails: again",          both(copy_failed, lambda seen: records.of(seen).restore_retries > 0),
+        write(records.restore_retried)),
+    Row("disk fails: give up",        copy_failed,                        write(records.degraded)),
+    Row("restore",                    always,                             copy(BACKUP, PRIMARY)),
+)
+
+ROLLBACK = (
+    Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("backup lost: primary?",      both(refused(BACKUP), unread(PRIMARY)), verify(PRIMARY)),
+    Row("stay where we are",          both(refused(BACKUP), verified(PRIMARY)),
+        write(records.rollback_refused)),
+    *RESTORE[4:],
+)
+
+ROT = (
+    Row("is the same image staged?",  both(rot_is_staged, unread(STAGING)), verify(STAGING)),
+    Row("repaired from staging",      both(rot_is_staged, copied(STAGING, PRIMARY)),
+        write(records.repaired)),
+    Row("repair from staging",        both(rot_is_staged, no(copy_failed)), copy(STAGING, PRIMARY)),
+    *RESTORE,
+)
+
+DEGRADED = (
+    Row("look at backup",             unseen(BACKUP),                     look(BACKUP)),
+    Row("check the staged image",     both(requested(Request.UPDATE), unread(STAGING)), verify(STAGING)),
+    Row("refused",                    both(requested(Request.UPDATE), refused(STAGING)),
+        refuse(Phase.CHECK, STAGING)),
+    Row("read backup",                both(requested(Request.UPDATE), unread(BACKUP)), verify(BACKUP)),
+    Row("install, backup stays",      both(requested(Request.UPDATE), verified(BACKUP)),
+        write(records.copying_past_changed_primary)),
+    Row("nothing to fall back to",    requested(Request.UPDATE),          write(records.no_way_back)),
+    Row("no other request fits here", no(requested(Request.NONE)),        write(records.request_done)),
+    Row("start the backup",           startable(BACKUP),                  boot(BACKUP)),
+    Row("backup unusable: primary?",  unread(PRIMARY),                    verify(PRIMARY)),
+    Row("start primary with alarm",   both(verified(PRIMARY), no(unbootable(PRIMARY))),
+        boot_with_alarm(PRIMARY, Reason.BACKUP_BAD)),
+    Row("nothing left",               always,                             halt_for(BACKUP)),
+)
+
+HALTED = (
+    Row("an image was staged",        requested(Request.UPDATE),          write(records.installing)),
+    Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("a whole backup after all",   both(verified(BACKUP), no(unbootable(BACKUP))),
+        boot_with_alarm(BACKUP, Reason.NOTHING_TO_FALL_BACK_TO)),
+    Row("a person is needed",         always,
+        lambda seen: Halt(Reason(records.of(seen).last_failure.reason))),
+)
+# fmt: on
+
+TABLE: dict[Phase, tuple[Row, ...]] = {
+    Phase.INSTALL: INSTALL,
+    Phase.IDLE: IDLE,
+    Phase.BACKUP: BACKUP_ROWS,
+    Phase.COPY: COPY,
+    Phase.TRIAL: TRIAL,
+    Phase.RESTORE: RESTORE,
+    Phase.ROLLBACK: ROLLBACK,
+    Phase.ROT: ROT,
+    Phase.DEGRADED: DEGRADED,
+    Phase.HALT: HALTED,
+}
+

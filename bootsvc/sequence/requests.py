@@ -1,0 +1,162 @@
+"""What the running OS may ask of the record: pure changes, each refused where it does not fit.
+
+Only the right OS confirms: the updater hands over area, identity and transaction, and all three
+must fit the record as it is now (DESIGN 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bootsvc.errors import ConfirmRefusedError, FailedBeforeError, SequenceError
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaRecord,
+    AreaState,
+    BootStatus,
+    Failure,
+    Phase,
+    Reason,
+    Request,
+    StatusCode,
+)
+
+SETTLED = (Phase.IDLE, Phase.DEGRADED, Phase.HALT)
+"""The phases in which a new request may be made (S4.16)."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What the updater handed to the OS that runs now."""
+
+    area: Area
+    identity: bytes
+    transaction: bytes
+
+
+def confirmed(status: BootStatus, started: Started, floor: int) -> BootStatus:
+    """CONFIRM: the new image proved itself; only here the version floor rises.
+
+    Args:
+        floor: the signed floor of the image on trial.
+
+    Returns:
+        The next record, or ``status`` itself where there is nothing to confirm any more.
+
+    Raises:
+        ConfirmRefusedError: the running OS is not the image on trial.
+    """
+    if started.area is not Area.PRIMARY or started.identity != status.primary.identity:
+        raise ConfirmRefusedError(
+            f"this system runs image {started.identity.hex()[:12]} from "
+            f"{started.area.name.lower()}; the record has {status.primary.identity.hex()[:12]} "
+            "in primary",
+            hint="only the image on trial can confirm itself; see: bootsvc status",
+        )
+    if status.phase is Phase.IDLE and status.primary.state is AreaState.CONFIRMED:
+        return replace(status, crash_count=0) if status.crash_count else status
+    if status.phase is not Phase.TRIAL or started.transaction != status.transaction:
+        raise ConfirmRefusedError(
+            f"nothing of this start is on trial (phase {status.phase.name})",
+            hint="see: bootsvc status",
+        )
+    return replace(
+        status,
+        status_code=StatusCode.WORKING,
+        phase=Phase.IDLE,
+        boot_area=Area.PRIMARY,
+        request=Request.NONE,
+        tries_left=0,
+        crash_count=0,
+        version_floor=max(status.version_floor, floor),
+        primary=replace(status.primary, state=AreaState.CONFIRMED),
+        staging=AreaRecord(),
+    )
+
+
+def rejected(status: BootStatus, started: Started, reason: Reason, now_s: int) -> BootStatus:
+    """The running OS on trial says why this try failed; the tries stay as they are.
+
+    Raises:
+        ConfirmRefusedError: the running OS is not the image on trial.
+    """
+    fits = (
+        status.phase is Phase.TRIAL
+        and started.area is Area.PRIMARY
+        and started.identity == status.primary.identity
+        and started.transaction == status.transaction
+    )
+    if not fits:
+        raise ConfirmRefusedError("this system is not on trial", hint="see: bootsvc status")
+    failure = Failure(
+        Phase.TRIAL, reason, Area.PRIMARY, 0, now_s, status.primary.number, started.identity
+    )
+    return replace(status, last_failure=failure)
+
+
+def check_stageable(status: BootStatus) -> None:
+    """Raise SequenceError in an unfinished phase: an unproven image must not replace the only
+    good backup (S4.16)."""
+    if status.phase not in SETTLED:
+        raise SequenceError(
+            f"an update is unfinished (phase {status.phase.name})",
+            hint="confirm it (bootsvc confirm) or restart until it is settled",
+        )
+
+
+def staging_begun(status: BootStatus) -> BootStatus:
+    """Staging is about to be overwritten: nothing may rely on it from now on."""
+    check_stageable(status)
+    return replace(
+        status, request=Request.NONE, staging=AreaRecord(AreaState.WRITING), progress=0
+    )
+
+
+def update_requested(
+    status: BootStatus, staged: AreaRecord, transaction: bytes, *, again: bool = False
+) -> BootStatus:
+    """The staged image is whole; the next start shall install it.
+
+    Args:
+        again: install it although it failed here before.
+
+    Raises:
+        FailedBeforeError: it failed here before and ``again`` is not set.
+        SequenceError: an update is unfinished.
+    """
+    check_stageable(status)
+    check_not_failed(status, staged.identity, again=again)
+    return replace(
+        status,
+        request=Request.UPDATE,
+        transaction=transaction,
+        staging=replace(staged, state=AreaState.VALID),
+        failed=tuple(one for one in status.failed if one != staged.identity),
+    )
+
+
+def check_not_failed(status: BootStatus, identity: bytes, *, again: bool) -> None:
+    """Raise FailedBeforeError where this image failed here and nobody asked for it again."""
+    if identity in status.failed and not again:
+        raise FailedBeforeError(
+            f"image {identity.hex()[:12]} failed on this machine before",
+            hint="stage a newer version, or this one with --again",
+        )
+
+
+def rollback_requested(status: BootStatus) -> BootStatus:
+    """The next start shall go back to the image in backup.
+
+    Raises:
+        SequenceError: an update is unfinished, or there is nothing to go back to.
+    """
+    check_stageable(status)
+    if status.phase is not Phase.IDLE:
+        raise SequenceError(
+            "the machine runs from backup already", hint="stage a good image: bootsvc stage IMAGE"
+        )
+    if status.backup.state not in (AreaState.VALID, AreaState.CONFIRMED):
+        raise SequenceError("backup holds no whole image", hint="see: bootsvc verify")
+    if status.backup.identity == status.primary.identity:
+        raise SequenceError("backup holds the same image as primary", hint="see: bootsvc status")
+    return replace(status, request=Request.ROLLBACK)

@@ -1,0 +1,280 @@
+"""Observe, decide, perform, until there is something to boot or to halt for.
+
+The only module of the sequence that touches a disk. It remembers nothing over a start: after a
+power cut the next start observes anew. It never boots anything: it returns ``Boot`` or ``Halt``,
+and is told by ``could_not_boot`` when a hand-over failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from bootsvc.errors import (
+    AlteredImageError,
+    BootsvcError,
+    DeviceError,
+    StatusLostError,
+    StorageError,
+)
+from bootsvc.formats.boot_status import Area, BootStatus, Phase, Reason
+from bootsvc.sequence.actions import Action, Boot, Copy, Halt, Look, Verify, Write
+from bootsvc.sequence.checks import Site, check_installable, verify_whole
+from bootsvc.sequence.decide import decide
+from bootsvc.sequence.reasons import errno_of, reason_of
+from bootsvc.sequence.states import Check, CopyFailure, Crash, Finding, Observation, Policy
+from bootsvc.storage.disk import Disk
+from bootsvc.storage.image_area import (
+    CopyCounts,
+    Footer,
+    copy_image,
+    read_footer,
+    verify_copy,
+)
+
+MAX_ACTIONS = 200
+"""Far above the longest chain of the table; a start that needs more has met a bug."""
+
+
+class Reporter(Protocol):
+    """Hears what happens; must not raise."""
+
+    def stage(self, name: str, **facts: object) -> None:
+        """A phase of work begins."""
+
+    def begin(self, work: str, total: int) -> None:
+        """Work on ``total`` bytes begins."""
+
+    def tick(self, count: int) -> None:
+        """``count`` bytes of it are done."""
+
+    def end(self, counts: CopyCounts | None = None) -> None:
+        """It ended; ``counts`` are in bytes."""
+
+    def say(self, text: str) -> None:
+        """One plain sentence."""
+
+    def decided(self, action: Action) -> None:
+        """The table chose ``action``."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known at the beginning of a start, apart from the disk."""
+
+    site: Site
+    policy: Policy = Policy()
+    crash: Crash | None = None
+    now_s: int = 0
+    fresh_id: bytes = bytes(16)
+
+
+@dataclass
+class Runner:
+    """One start of the machine."""
+
+    disk: Disk
+    start: Start
+    reporter: Reporter
+    seen: Observation = field(init=False)
+    _whole: dict[Area, tuple[Footer, bytes]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.seen = Observation(
+            status=None,
+            layout_hash=self.disk.gpt.layout_hash(),
+            crash=self.start.crash,
+            policy=self.start.policy,
+            now_s=self.start.now_s,
+            fresh_id=self.start.fresh_id,
+        )
+        self._read_status()
+
+    @property
+    def status(self) -> BootStatus | None:
+        """The record as it stands now."""
+        return self.seen.status
+
+    def run(self) -> Boot | Halt:
+        """Work until the table says to boot or to halt."""
+        for _ in range(MAX_ACTIONS):
+            action = decide(self.seen)
+            self.reporter.decided(action)
+            match action:
+                case Boot() | Halt():
+                    return action
+                case Look(area):
+                    self._look(area)
+                case Verify(area, installing):
+                    self._verify(area, installing=installing)
+                case Write():
+                    self._write(action)
+                case Copy(source, target):
+                    self._copy(source, target)
+        raise AssertionError(f"no end after {MAX_ACTIONS} actions; the last was {action}")
+
+    def could_not_boot(self, area: Area, error: BootsvcError) -> None:
+        """The hand-over to ``area`` failed; the table decides what now."""
+        self.reporter.say(f"cannot start {area.name.lower()}: {error}")
+        finding = replace(
+            self.seen.finding(area), unbootable=reason_of(error), errno=errno_of(error)
+        )
+        self.seen = replace(
+            self.seen.with_finding(area, finding), has_try=False, boot_once=Area.NONE
+        )
+
+    # --- the record -------------------------------------------------------------------------
+
+    def _read_status(self) -> None:
+        """Read both copies and repair the worse one; no work begins before (DESIGN 3)."""
+        store = self.disk.status
+        try:
+            status = store.read()
+        except StatusLostError as exc:
+            self.reporter.say(f"status lost: {exc}")
+            return
+        self.seen = replace(self.seen, status=status)
+        if status.layout_hash != self.seen.layout_hash:
+            self.reporter.say("the record belongs to another disk or partition table")
+            return
+        try:
+            if store.repair(status):
+                self.reporter.say("one copy of the record was bad and has been repaired")
+        except StorageError as exc:
+            self._cannot_write(exc)
+
+    def _write(self, action: Write) -> None:
+        store = self.disk.status
+        try:
+            if action.reconstructs:
+                written = store.reconstruct(action.status)
+            else:
+                written = store.replace(action.status)
+        except StorageError as exc:
+            if self.seen.status is None:
+                self.seen = replace(self.seen, status=action.status)
+            self._cannot_write(exc)
+            return
+        before = self.seen.status.phase if self.seen.status else Phase.UNKNOWN
+        self.seen = replace(
+            self.seen,
+            status=written,
+            has_try=action.takes_try,
+            boot_once=action.boot_once,
+            copy_failure=None,
+            copies_failed=0,
+        )
+        if written.phase is not before:
+            self.reporter.stage(
+                written.phase.name.lower(),
+                code=int(written.status_code),
+                boot=written.boot_area.name.lower(),
+            )
+
+    def _cannot_write(self, error: StorageError) -> None:
+        self.reporter.say(f"ALARM the record cannot be written: {error}")
+        self.seen = replace(self.seen, cannot_write=True, has_try=False)
+
+    # --- the areas --------------------------------------------------------------------------
+
+    def _look(self, area: Area) -> None:
+        try:
+            footer = read_footer(self.disk.areas[area])
+        except BootsvcError as exc:
+            self._refuse(area, exc, None)
+        else:
+            self._found(area, footer, Check.FOOTED)
+
+    def _verify(self, area: Area, *, installing: bool) -> None:
+        window = self.disk.areas[area]
+        footer: Footer | None = None
+        if installing:
+            self.reporter.stage("check")
+        try:
+            footer = read_footer(window)
+            if installing:
+                targets = (self.disk.areas[Area.PRIMARY], self.disk.areas[Area.BACKUP])
+                check_installable(footer, self.start.site, self.status, targets)
+            self.reporter.begin(f"verify {area.name.lower()}", footer.manifest.size)
+            self._whole[area] = verify_whole(
+                window, self.start.site, self.reporter.tick, footer
+            )
+            self.reporter.end()
+        except BootsvcError as exc:
+            self.reporter.end()
+            self._refuse(area, exc, footer)
+        else:
+            self._found(area, footer, Check.VERIFIED)
+
+    def _copy(self, source: Area, target: Area) -> None:
+        """Copy by differing blocks, then read all of the target back."""
+        footer, leaves = self._whole[source]
+        windows = self.disk.areas
+        work = {
+            (Area.PRIMARY, Area.BACKUP): "backup",
+            (Area.BACKUP, Area.PRIMARY): "restore",
+        }.get((source, target), "copy")
+        counts = CopyCounts()
+        self._whole.pop(target, None)
+        try:
+            self.reporter.stage(work)
+            self.reporter.begin(work, footer.manifest.size)
+            copy_image(
+                windows[source], windows[target], footer, leaves, counts, self.reporter.tick
+            )
+            self.reporter.end(counts)
+            self.reporter.stage("verify")
+            self.reporter.begin(f"verify {target.name.lower()}", footer.manifest.size)
+            verify_copy(windows[target], footer, leaves, self.reporter.tick)
+            self.reporter.end()
+        except BootsvcError as exc:
+            self.reporter.end()
+            self.reporter.say(f"{work} failed: {exc}")
+            self.seen = replace(
+                self.seen.with_finding(target, Finding()),
+                copy_failure=CopyFailure(
+                    reason_of(exc),
+                    source if _is_of(exc, windows[source].name) else target,
+                    errno_of(exc),
+                ),
+                copies_failed=self.seen.copies_failed + 1,
+            )
+        else:
+            self._whole[target] = footer, leaves
+            self.seen = self.seen.with_finding(target, _finding(footer, Check.VERIFIED))
+
+    def _found(self, area: Area, footer: Footer, check: Check) -> None:
+        unbootable = self.seen.finding(area).unbootable
+        finding = replace(_finding(footer, check), unbootable=unbootable)
+        self.seen = self.seen.with_finding(area, finding)
+
+    def _refuse(self, area: Area, error: BootsvcError, footer: Footer | None) -> None:
+        self.reporter.say(f"{area.name.lower()} refused: {error}")
+        known = _finding(footer, Check.REFUSED) if footer else Finding(Check.REFUSED)
+        finding = replace(
+            known,
+            reason=reason_of(error),
+            errno=errno_of(error),
+            unbootable=self.seen.finding(area).unbootable,
+        )
+        self.seen = self.seen.with_finding(area, finding)
+
+
+def _finding(footer: Footer, check: Check) -> Finding:
+    manifest = footer.manifest
+    return Finding(
+        check,
+        identity=footer.identity,
+        number=manifest.number,
+        size=manifest.size,
+        floor=manifest.floor,
+        reason=Reason.NONE,
+    )
+
+
+
+def _is_of(error: BootsvcError, source: str) -> bool:
+    """Whether a failed copy is the fault of what it was copied from."""
+    if isinstance(error, DeviceError):
+        return error.device == source
+    return isinstance(error, AlteredImageError)

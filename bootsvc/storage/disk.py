@@ -1,0 +1,86 @@
+"""A whole disk as bootsvc sees it: the record and three areas, found by its own GPT (DESIGN 2)."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootsvc.errors import LayoutError, SequenceError
+from bootsvc.formats.boot_status import Area
+from bootsvc.formats.gpt import NAMES, TYPE_GUIDS, Gpt, Partition, parse_gpt
+from bootsvc.storage.device import Device, DirectDevice, Window
+from bootsvc.storage.status_store import COPY_OFFSETS, StatusStore
+from bootsvc.units import BLOCK_SIZE
+
+ROLE_OF_AREA = {Area.PRIMARY: "primary", Area.BACKUP: "backup", Area.STAGING: "staging"}
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The parts of a disk that bootsvc works on."""
+
+    device: Device
+    gpt: Gpt
+    status: StatusStore
+    areas: dict[Area, Window]
+
+    def partition(self, role: str) -> Partition:
+        """The one partition of ``role``. Raises LayoutError: none, or more than one."""
+        return _only(self.gpt, role, self.device.name)
+
+
+def disk_on(device: Device) -> Disk:
+    """The parts of the disk on ``device``.
+
+    Raises:
+        FormatError: no valid partition table.
+        LayoutError: a partition of ours is missing, doubled or too small.
+    """
+    gpt = parse_gpt(device.read_at, device.size, device.sector_size)
+
+    def window(role: str) -> Window:
+        part = _only(gpt, role, device.name)
+        return Window(device, NAMES[role], part.offset, part.size)
+
+    status = window("status")
+    if status.size < COPY_OFFSETS[-1] + BLOCK_SIZE:
+        raise LayoutError(f"{status.name}: {status.size} bytes hold only one copy of the record")
+    areas = {area: window(role) for area, role in ROLE_OF_AREA.items()}
+    return Disk(device, gpt, StatusStore(status), areas)
+
+
+@contextmanager
+def open_disk(path: Path, *, writable: bool) -> Iterator[Disk]:
+    """The disk at ``path`` (block device or image file), locked against other writers.
+
+    Raises:
+        SequenceError: another bootsvc is writing to it.
+        StorageError, FormatError: it cannot be opened, or is not a bootsvc disk.
+    """
+    with DirectDevice(path, writable=writable) as device:
+        if writable:
+            _lock(device)
+        yield disk_on(device)
+
+
+def _lock(device: DirectDevice) -> None:
+    try:
+        fcntl.flock(device.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise SequenceError(
+            f"{device.name}: another program works on this disk",
+            hint="wait for the other bootsvc command to end, then try again",
+        ) from exc
+
+
+def _only(gpt: Gpt, role: str, where: str) -> Partition:
+    found = gpt.by_role(role)
+    if len(found) != 1:
+        raise LayoutError(
+            f"{where}: {len(found)} partitions named {NAMES[role]} of type {TYPE_GUIDS[role]}",
+            hint="make a disk with: bootsvc disk create",
+        )
+    return found[0]

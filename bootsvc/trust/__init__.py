@@ -1,0 +1,1 @@
+"""Who signed what. Takes bytes, opens nothing (DESIGN 6)."""
