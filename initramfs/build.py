@@ -1,0 +1,316 @@
+"""Puts the updater's initramfs together (``python -m initramfs``)."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from initramfs import closure, compress, modules, python_runtime
+from initramfs.contents import HERE, Contents, ModuleChoice, read_contents, read_profiles
+from initramfs.cpio import Archive
+from initramfs.errors import ContentsError, ModuleError
+from initramfs.launcher import LAUNCHER_PATH, launcher_source
+
+PROJECT = HERE.parent
+HashBackend = Literal["openssl", "builtin"]
+MODPROBE_CONF = "/etc/modprobe.d/bootsvc.conf"
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build.
+
+    ``kernel`` None: no kernel modules. ``profiles``: names in modules.toml. ``entry``: module
+    with ``main() -> int`` and, as an option, ``LAZY_IMPORTS``; found below ``project``.
+    ``hash_backend``: "openssl" ships _hashlib with libcrypto, "builtin" CPython's own code.
+    ``config``: settings file for /etc/bootsvc/bootsvc.toml. ``keys``: public keys, ``*.pub``.
+    ``overlay`` and ``busybox`` replace the project's overlay.sh and this machine's busybox.
+    ``source_date_epoch``: mtime of every entry, seconds since 1970.
+    """
+
+    output: Path
+    kernel: modules.KernelTree | None = None
+    profiles: tuple[str, ...] = ("virtio-nvme",)
+    entry: str = "bootsvc.boot.updater"
+    project: Path = PROJECT
+    python: Path = Path("/usr/bin/python3")
+    hash_backend: HashBackend = "openssl"
+    compression: str = "zstd"
+    config: Path | None = None
+    keys: tuple[Path, ...] = ()
+    overlay: Path | None = None
+    busybox: Path | None = None
+    source_date_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry of the archive, for the table: ``group`` sums up, ``reason`` says why."""
+
+    path: str
+    size: int
+    group: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was built: sizes in bytes, entries with their reasons, what the kernel lacks."""
+
+    output: Path
+    compression: str
+    size: int
+    raw_size: int
+    items: tuple[Item, ...]
+    kernel: str | None
+    builtin_modules: tuple[str, ...]
+    missing_modules: tuple[str, ...]
+    notes: tuple[str, ...]
+    group_data: dict[str, bytes]
+
+
+class _Tree:
+    """The archive being filled, with the reason for every entry."""
+
+    def __init__(self, mtime: int) -> None:
+        self.archive = Archive(mtime)
+        self.items: list[Item] = []
+        self.group_data: dict[str, bytearray] = {}
+
+    def file(self, path: str, data: bytes, mode: int, group: str, reason: str) -> None:
+        if path in self.archive:
+            return
+        self.archive.add_file(path, data, mode)
+        self._note(path, data, group, reason)
+
+    def link(self, path: str, target: str, group: str, reason: str) -> None:
+        if path in self.archive:
+            return
+        self.archive.add_symlink(path, target)
+        self._note(path, target.encode(), group, reason)
+
+    def _note(self, path: str, data: bytes, group: str, reason: str) -> None:
+        self.items.append(Item(path, len(data), group, reason))
+        self.group_data.setdefault(group, bytearray()).extend(data)
+
+
+def build(request: BuildRequest) -> BuildReport:
+    """Build the initramfs into ``request.output``, replacing it in one step.
+
+    Raises InitramfsError (see errors.py): what is missing, where, and what to install.
+    """
+    contents = read_contents()
+    tree = _Tree(request.source_date_epoch)
+    notes: list[str] = []
+    _add_skeleton(tree, contents, request)
+    programs = [_add_busybox(tree, contents, request)]
+    programs += _add_python(tree, contents, request)
+    _add_libraries(tree, programs)
+    _add_settings(tree, request, notes)
+    selection = _add_modules(tree, request, notes)
+    with tempfile.TemporaryDirectory(prefix="initramfs-") as scratch:
+        raw = Path(scratch) / "raw.cpio"
+        with raw.open("wb") as stream:
+            raw_size = tree.archive.write(stream)
+        size = _compress_into(raw, request)
+    return BuildReport(
+        output=request.output,
+        compression=request.compression,
+        size=size,
+        raw_size=raw_size,
+        items=tuple(sorted(tree.items, key=lambda item: item.path)),
+        kernel=selection.release if selection else None,
+        builtin_modules=selection.builtin if selection else (),
+        missing_modules=selection.missing if selection else (),
+        notes=tuple(notes),
+        group_data={group: bytes(data) for group, data in sorted(tree.group_data.items())},
+    )
+
+
+def _compress_into(raw: Path, request: BuildRequest) -> int:
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = request.output.with_name(request.output.name + ".partial")
+    try:
+        size = compress.compress(raw, partial, request.compression)
+        partial.replace(request.output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return size
+
+
+def _add_skeleton(tree: _Tree, contents: Contents, request: BuildRequest) -> None:
+    for directory in contents.directories:
+        tree.archive.add_dir(directory.path)
+        tree.items.append(Item(directory.path, 0, "layout", directory.reason))
+    for device in contents.devices:
+        tree.archive.add_device(device.path, device.kind, device.major, device.minor, device.mode)
+        tree.items.append(Item(device.path, 0, "layout", device.reason))
+    for link in contents.symlinks:
+        tree.link(link.path, link.target, "layout", link.reason)
+    for script in contents.scripts:
+        source = HERE / script.source
+        if script.source == "overlay.sh" and request.overlay is not None:
+            source = request.overlay
+        tree.file(script.path, _read(source), script.mode, "scripts", script.reason)
+
+
+def _add_busybox(tree: _Tree, contents: Contents, request: BuildRequest) -> Path:
+    busybox = request.busybox or _first_present("/usr/bin/busybox", "/bin/busybox")
+    done = subprocess.run([str(busybox), "--list"], capture_output=True, text=True, check=False)
+    offered = set(done.stdout.split())
+    target = "/usr/bin/busybox"
+    tree.file(target, _read(busybox), 0o755, "busybox", "shell and small programs, see applets")
+    for applets in contents.applets:
+        lacking = [name for name in applets.names if name not in offered]
+        if lacking:
+            raise ContentsError(
+                f"{busybox} has no applet {', '.join(lacking)} (for: {applets.reason}): "
+                "install Debian's busybox or busybox-static"
+            )
+        for name in applets.names:
+            up = "busybox" if applets.folder == "/usr/bin" else "../bin/busybox"
+            tree.link(f"{applets.folder}/{name}", up, "busybox", applets.reason)
+    return busybox
+
+
+def _add_python(tree: _Tree, contents: Contents, request: BuildRequest) -> list[Path]:
+    """Add interpreter, modules and launcher; returns the files whose libraries are needed."""
+    blocked = () if request.hash_backend == "openssl" else ("_hashlib",)
+    runtime = python_runtime.collect(
+        python_runtime.RuntimeRequest(
+            entries=(request.entry,),
+            search=(request.project, Path(python_runtime.DIST_PACKAGES)),
+            standins={standin.module: HERE / standin.source for standin in contents.standins},
+            blocked=blocked,
+            extra=tuple(extra.module for extra in contents.python),
+            python=request.python,
+        )
+    )
+    interpreter = request.python.resolve()
+    tree.file("/usr/bin/python3", _read(interpreter), 0o755, "python", "interpreter")
+    # Python looks for this folder to know its place, even when it is empty.
+    tree.archive.add_dir(f"{runtime.stdlib_path}/lib-dynload")
+    reasons = {extra.module: extra.reason for extra in contents.python}
+    reasons |= {standin.module: standin.reason for standin in contents.standins}
+    compiled = python_runtime.compile_(runtime.files, request.python)
+    for item in runtime.files:
+        if item.is_standin:
+            group = "stand-ins"
+        elif item.package in runtime.stdlib_names:
+            group = "python-stdlib"
+        else:
+            group = "python-" + item.package.lstrip("_")
+        reason = reasons.get(item.name, f"imported by {request.entry} or by what it imports")
+        data = _read(item.source) if item.is_extension else compiled[item.path]
+        tree.file(item.path, data, 0o644, group, reason)
+    launcher = python_runtime.compile_text(
+        launcher_source(request.entry), LAUNCHER_PATH, request.python
+    )
+    tree.file(LAUNCHER_PATH, launcher, 0o644, "scripts", "starts the updater")
+    return [interpreter, *(item.source for item in runtime.files if item.is_extension)]
+
+
+def _add_libraries(tree: _Tree, programs: list[Path]) -> None:
+    wanted_by: dict[str, list[str]] = {}
+    for program in programs:
+        for library in closure.libraries_of([program]):
+            wanted_by.setdefault(library.name, []).append(program.name)
+    for library in sorted(closure.with_links(closure.libraries_of(programs))):
+        # Merged /usr: the loader's directories are the same ones, whichever name was found.
+        place = "/usr/" + str(library).lstrip("/").removeprefix("usr/")
+        users = sorted(set(wanted_by.get(library.name, ())))
+        reason = "shared library of " + ", ".join(users[:3]) if users else "real file of a link"
+        group = "openssl" if library.name.startswith("libcrypto") else "libraries"
+        if library.is_symlink():
+            tree.link(place, str(library.readlink()), group, reason)
+        else:
+            tree.file(place, _read(library), 0o755, group, reason)
+
+
+def _add_settings(tree: _Tree, request: BuildRequest, notes: list[str]) -> None:
+    if request.config is not None:
+        data = _read(request.config)
+        tree.file("/etc/bootsvc/bootsvc.toml", data, 0o644, "settings", "the site's settings")
+    for key in request.keys:
+        if key.suffix != ".pub":
+            raise ContentsError(f"{key} is no public key: the name of one ends in .pub")
+        path = f"/etc/bootsvc/keys/{key.name}"
+        if path in tree.archive:
+            raise ContentsError(f"two keys are named {key.name}: rename one of them")
+        tree.file(path, _read(key), 0o644, "settings", "may sign images")
+    if not request.keys:
+        notes.append("no --key: this updater can install nothing, only boot what is there")
+
+
+def _add_modules(tree: _Tree, request: BuildRequest, notes: list[str]) -> modules.Selection | None:
+    if request.kernel is None:
+        notes.append("no kernel: no modules; boots only with a kernel that has all built in")
+        return None
+    choices = _choices(request.profiles)
+    selection = modules.select(request.kernel, choices)
+    by_name = {modules.canonical(name): choice for name, choice in choices.items()}
+    required = [name for name in selection.missing if not by_name[name].optional]
+    if required:
+        raise ModuleError(
+            f"kernel {selection.release} has no {', '.join(required)}, which profile "
+            f"{'+'.join(request.profiles)} requires: choose another kernel or profile"
+        )
+    base = f"/usr/lib/modules/{selection.release}"
+    for module in selection.modules:
+        choice = by_name.get(module.name)
+        reason = choice.reason if choice else "dependency of another module"
+        tree.file(f"{base}/{module.path}", module.data, 0o644, "kernel-modules", reason)
+    tables = "names and dependencies, for modprobe"
+    for name, text in (
+        ("modules.dep", selection.modules_dep),
+        ("modules.alias", selection.modules_alias),
+        ("modules.builtin", "".join(f"kernel/{name}.ko\n" for name in selection.builtin)),
+    ):
+        tree.file(f"{base}/{name}", text.encode(), 0o644, "kernel-modules", tables)
+    options = [
+        f"options {name} {choice.options}\n"
+        for name, choice in sorted(by_name.items())
+        if choice.options and name in selection.wanted
+    ]
+    if options:
+        text = "".join(options)
+        tree.file(MODPROBE_CONF, text.encode(), 0o644, "kernel-modules", "module parameters")
+    _check_kernel_config(request, selection, notes)
+    return selection
+
+
+def _choices(names: tuple[str, ...]) -> dict[str, ModuleChoice]:
+    profiles = read_profiles()
+    choices: dict[str, ModuleChoice] = {}
+    for name in names:
+        if name not in profiles:
+            raise ContentsError(f"no profile {name}: there are {', '.join(sorted(profiles))}")
+        choices |= {choice.name: choice for choice in profiles[name].modules}
+    return choices
+
+
+def _check_kernel_config(
+    request: BuildRequest, selection: modules.Selection, notes: list[str]
+) -> None:
+    if request.kernel is None or not request.kernel.config:
+        return
+    option = compress.KERNEL_OPTION[request.compression]
+    if request.kernel.config.get(option) != "y":
+        notes.append(f"kernel {selection.release} lacks {option}: it cannot unpack this archive")
+
+
+def _first_present(*paths: str) -> Path:
+    for path in paths:
+        if Path(path).is_file():
+            return Path(path)
+    raise ContentsError(f"none of {', '.join(paths)} is there: apt install busybox")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise ContentsError(f"{path} cannot be read: {exc.strerror}") from exc
