@@ -1,7 +1,7 @@
 """The footer of an area and of an image file: digest tree, manifest, locator (DESIGN 2).
 
-    area:  | image ........ | (free) | digest tree | manifest, padded to 4 KiB | locator 4 KiB |
-           0                                                                              end of area
+    area:  | image ........ | (free) | digest tree | manifest, padded | locator 4 KiB |
+           0                                                                 end of area
     The image file (.bimg) is the same without the free space.
 
     locator: offset size field

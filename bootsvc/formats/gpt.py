@@ -3,16 +3,16 @@
 The updater finds its partitions by type GUID and name in the disk's own table, never by number or
 by the order of /dev (DESIGN 2). Tables are written by sfdisk, not here.
 
-    LBA 1: header        offset size field                LBA 2..: entries   offset size field
-                              0    8 "EFI PART"                                   0   16 type GUID
-                             12    4 header size (92)                            16   16 unique GUID
-                             16    4 CRC-32 of the header                        32    8 first LBA
-                             24    8 this LBA                                    40    8 last LBA
-                             56   16 disk GUID                                   56   72 name, UTF-16LE
-                             72    8 first LBA of the entries
-                             80    4 number of entries    The spare header stands in the last LBA.
-                             84    4 size of an entry
-                             88    4 CRC-32 of the entries
+    LBA 1: header  offset size field           LBA 2..: entries  offset size field
+                        0    8 "EFI PART"                             0   16 type GUID
+                       12    4 header size (92)                      16   16 unique GUID
+                       16    4 CRC-32 of the header                  32    8 first LBA
+                       24    8 this LBA                              40    8 last LBA
+                       56   16 disk GUID                             56   72 name, UTF-16LE
+                       72    8 first LBA of the entries
+                       80    4 number of entries      The spare header stands in the last LBA.
+                       84    4 size of an entry
+                       88    4 CRC-32 of the entries
 """
 
 from __future__ import annotations

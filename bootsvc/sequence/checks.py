@@ -1,4 +1,4 @@
-"""Is this image fit to be used, or to be installed here? (S4.6, DESIGN 4 CHECK)
+"""Whether an image is fit to be used, or to be installed here (S4.6, DESIGN 4 CHECK).
 
 Every refusal is an error of its own, raised before anything is written to an area.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bootsvc.errors import BelowFloorError, WrongMachineError
+from bootsvc.formats.boot_status import BootStatus
 from bootsvc.sequence.requests import check_not_failed
 from bootsvc.storage.device import Device
 from bootsvc.storage.image_area import (
@@ -21,7 +22,6 @@ from bootsvc.storage.image_area import (
     read_leaves,
     verify_content,
 )
-from bootsvc.formats.boot_status import BootStatus
 from bootsvc.trust.keys import PublicKey
 
 

@@ -1,0 +1,165 @@
+"""Handing over to an image: kexec, or switch_root where the kernel is the same (DESIGN 5).
+
+Nothing unsigned decides what is started: paths, digests and options come from the manifest, and
+kernel and initrd are loaded from the very memory that was checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootsvc.boot import syscalls
+from bootsvc.boot.cmdline import compose, same_options
+from bootsvc.boot.handover import ENV_FILE, RUN_DIR, START_FILE, Handover, start_cpio
+from bootsvc.errors import BootError
+from bootsvc.formats.manifest import BootFile, BootSection
+from bootsvc.units import MIB
+
+_MOUNT_POINT = RUN_DIR / "area"
+_NOTES = Path("/sys/kernel/notes")
+_NT_GNU_BUILD_ID = 3
+
+# Where each file system keeps its magic: name, offset, bytes, mount options.
+_FILE_SYSTEMS = (
+    ("squashfs", 0, b"hsqs", ""),
+    ("ext4", 1080, b"\x53\xef", "noload"),
+    ("erofs", 1024, b"\xe2\xe1\xf5\xe0", ""),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image ready to be started; for kexec ``start`` returns only by raising BootError."""
+
+    method: str
+    start: Callable[[], None]
+
+
+def load(boot: BootSection, handover: Handover, running_cmdline: str, record: object) -> Loaded:
+    """Make the image in ``handover.area`` ready to be started by the back end that fits.
+
+    Args:
+        record: of this start, for the OS; anything that JSON can hold.
+
+    Raises:
+        BootError: it cannot be started; nothing has been changed.
+    """
+    if boot.method == "switch_root" and _same_kernel(boot, running_cmdline):
+        return _load_switch_root(handover, record)
+    return _load_kexec(boot, handover, record)
+
+
+def _load_kexec(boot: BootSection, handover: Handover, record: object) -> Loaded:
+    try:
+        cmdline = compose(boot.options, handover.root_guid, handover.kernel_facts())
+    except ValueError as exc:
+        raise BootError(str(exc)) from exc
+    with ExitStack() as open_files:
+        with _mounted(handover.root_node) as root:
+            kernel_fd = _checked_copy(root, boot.kernel, open_files)
+            initrd_fd = _checked_copy(root, boot.initrd, open_files) if boot.initrd else None
+        if initrd_fd is not None:
+            size = os.lseek(initrd_fd, 0, os.SEEK_END)
+            os.write(initrd_fd, bytes(-size % 4) + start_cpio(record))
+            os.lseek(initrd_fd, 0, os.SEEK_SET)
+        syscalls.kexec_file_load(kernel_fd, initrd_fd, cmdline)
+    return Loaded("kexec", syscalls.kexec_start)
+
+
+def _load_switch_root(handover: Handover, record: object) -> Loaded:
+    with _mounted(handover.root_node) as root:
+        init = root / handover.init.lstrip("/")
+        if not init.is_file() and not init.is_symlink():
+            raise BootError(f"the image has no {handover.init}")
+
+    def start() -> None:
+        START_FILE.write_text(json.dumps(record))
+        ENV_FILE.write_text(handover.env_text())
+
+    return Loaded("switch_root", start)
+
+
+def _same_kernel(boot: BootSection, running_cmdline: str) -> bool:
+    """The image's kernel is the one that runs, started with the options that it asks for."""
+    same_build = boot.kernel_build_id == _running_build_id()
+    return bool(boot.kernel_build_id) and same_build and same_options(boot.options, running_cmdline)
+
+
+def _running_build_id() -> str:
+    """The running kernel's build-id from its ELF notes, empty where it has none."""
+    try:
+        notes = _NOTES.read_bytes()
+    except OSError:
+        return ""
+    at = 0
+    while at + 12 <= len(notes):
+        name_size, size, kind = (
+            int.from_bytes(notes[at + 4 * index : at + 4 * index + 4], "little")
+            for index in range(3)
+        )
+        name = notes[at + 12 : at + 12 + name_size]
+        body = at + 12 + name_size + -name_size % 4
+        if kind == _NT_GNU_BUILD_ID and name == b"GNU\0":
+            return notes[body : body + size].hex()
+        at = body + size + -size % 4
+    return ""
+
+
+@contextmanager
+def _mounted(node: str) -> Iterator[Path]:
+    """The area's file system, read-only, device included."""
+    kind, options = _file_system(node)
+    _MOUNT_POINT.mkdir(parents=True, exist_ok=True)
+    try:
+        syscalls.set_read_only(Path(node))
+    except OSError as exc:
+        raise BootError(f"{node}: cannot be made read-only: {exc.strerror}") from exc
+    syscalls.mount(node, _MOUNT_POINT, kind, syscalls.MS_RDONLY, options)
+    try:
+        yield _MOUNT_POINT
+    finally:
+        syscalls.umount(_MOUNT_POINT)
+
+
+def _file_system(node: str) -> tuple[str, str]:
+    try:
+        with Path(node).open("rb") as file:
+            head = file.read(2048)
+    except OSError as exc:
+        raise BootError(f"{node}: cannot be read: {exc.strerror}") from exc
+    for name, offset, magic, options in _FILE_SYSTEMS:
+        if head[offset : offset + len(magic)] == magic:
+            return name, options
+    known = ", ".join(name for name, *_ in _FILE_SYSTEMS)
+    raise BootError(f"{node}: holds none of the file systems {known}")
+
+
+def _checked_copy(root: Path, file: BootFile, open_files: ExitStack) -> int:
+    """A memory file with the bytes of ``file``, checked against its signed digest; it is closed
+    with ``open_files``.
+
+    Raises:
+        BootError: it is missing, cannot be read, or differs.
+    """
+    digest = hashlib.sha256()
+    memory = os.memfd_create(file.path.rsplit("/", 1)[-1])
+    open_files.callback(os.close, memory)
+    left = file.size
+    try:
+        with (root / file.path.lstrip("/")).open("rb", buffering=0) as source:
+            while left and (data := source.read(min(MIB, left))):
+                digest.update(data)
+                os.write(memory, data)
+                left -= len(data)
+            is_longer = bool(source.read(1))
+    except OSError as exc:
+        raise BootError(f"{file.path}: cannot be read: {exc.strerror}") from exc
+    if left or is_longer or digest.digest() != file.sha256:
+        raise BootError(f"{file.path}: differs from its signed digest")
+    return memory

@@ -1,0 +1,71 @@
+"""Finding the updater's disk among the machine's block devices, and its partitions' nodes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bootsvc.errors import BootsvcError, LayoutError
+from bootsvc.storage.device import DirectDevice
+from bootsvc.storage.disk import Disk, disk_on
+
+SYS_BLOCK = Path("/sys/block")
+_NEVER = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")
+
+
+def find_disk(wait_s: float) -> Disk:
+    """The one disk with our partitions, open for writing.
+
+    Args:
+        wait_s: seconds to wait for it to appear.
+
+    Raises:
+        LayoutError: none appeared, or there are several and nobody may guess (the first
+            problem met is named).
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        found, problems = _bootsvc_disks()
+        if found or time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise LayoutError(
+            "no disk with bootsvc's partitions" + "".join(f"; {one}" for one in problems),
+            hint="check the disk and its cable; make one with: bootsvc disk create",
+        )
+    names = ", ".join(disk.device.name for disk in found)
+    raise LayoutError(f"several disks bear bootsvc's partitions: {names}", hint="unplug one")
+
+
+def partition_node(disk: Disk, role: str) -> Path:
+    """/dev node of a partition of ``disk``. Raises LayoutError: the kernel does not show it."""
+    index = disk.partition(role).index
+    parent = Path(disk.device.name).name
+    for entry in (SYS_BLOCK / parent).glob(f"{parent}*"):
+        number = entry / "partition"
+        if number.exists() and int(number.read_text()) == index:
+            return Path("/dev") / entry.name
+    raise LayoutError(
+        f"{disk.device.name}: the kernel shows no partition {index} ({role})",
+        hint="the primary partition table may be damaged; start with the kernel option gpt",
+    )
+
+
+def _bootsvc_disks() -> tuple[list[Disk], list[str]]:
+    found: list[Disk] = []
+    problems: list[str] = []
+    for entry in sorted(SYS_BLOCK.iterdir()):
+        if entry.name.startswith(_NEVER):
+            continue
+        device = None
+        try:
+            device = DirectDevice(Path("/dev") / entry.name, writable=True)
+            found.append(disk_on(device))
+        except BootsvcError as exc:
+            problems.append(f"{entry.name}: {exc}")
+            if device is not None:
+                device.close()
+    return found, problems

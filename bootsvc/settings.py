@@ -1,0 +1,129 @@
+"""The site's settings: defaults here, the site's values in one TOML file, a few as kernel options
+(DESIGN 9). The table in ``SETTINGS.md`` beside this file documents each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from bootsvc.errors import SettingsError
+from bootsvc.sequence.states import Policy
+
+DEFAULT_PATH = Path("/etc/bootsvc/bootsvc.toml")
+KEYS_DIR = Path("/etc/bootsvc/keys")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings with their defaults; units stand in the names.
+
+    Attributes:
+        compatible: the machine type; only images made for it are installed.
+        tries: trial starts that a new image gets (S4.13).
+        restore: copy the backup over primary after a failed image.
+        restore_retries: restores that may fail by I/O before backup stays the working image.
+        crash_limit: crashes of a confirmed image after which the backup takes over, 0 = never.
+        watchdog_s: hardware watchdog armed before a trial start, 0 = none.
+        confirm_limit_s: how long a trial may run unconfirmed.
+        disk_wait_s: how long the updater waits for its disk to appear.
+    """
+
+    compatible: str = "generic"
+    tries: int = 3
+    restore: bool = True
+    restore_retries: int = 3
+    crash_limit: int = 5
+    watchdog_s: int = 60
+    confirm_limit_s: int = 300
+    disk_wait_s: int = 10
+
+    @property
+    def policy(self) -> Policy:
+        """The part that decisions depend on."""
+        return Policy(self.tries, self.restore, self.restore_retries, self.crash_limit)
+
+
+RANGES = {
+    "tries": (1, 20),
+    "restore_retries": (0, 20),
+    "crash_limit": (0, 100),
+    "watchdog_s": (0, 2000),
+    "confirm_limit_s": (10, 86400),
+    "disk_wait_s": (0, 600),
+}
+"""Lowest and highest value of each number."""
+
+KERNEL_OPTIONS = ("tries", "restore", "watchdog_s", "confirm_limit_s", "disk_wait_s")
+"""The settings that may be changed for one start as ``bootsvc.NAME=VALUE``."""
+
+_DEFAULTS = Settings()
+
+
+def load(path: Path = DEFAULT_PATH) -> Settings:
+    """The settings in the file at ``path``; the defaults where there is no file.
+
+    Raises:
+        SettingsError: not TOML, an unknown key, or a value out of range.
+    """
+    import tomllib  # only where there is a file to read: it costs start time
+
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return _DEFAULTS
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{path}: cannot be read: {exc}") from exc
+    try:
+        return changed(_DEFAULTS, tomllib.loads(text), str(path))
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError(f"{path}: {exc}", hint="see the example in SETTINGS.md") from exc
+
+
+def changed(settings: Settings, values: Mapping[str, object], where: str) -> Settings:
+    """``settings`` with ``values`` put in.
+
+    Raises:
+        SettingsError: an unknown key (the nearest right one is named) or a value out of range.
+    """
+    known = {one.name: getattr(_DEFAULTS, one.name) for one in fields(Settings)}
+    for key, value in values.items():
+        if key not in known:
+            raise SettingsError(f"{where}: unknown setting {key!r}", hint=_nearest(key, known))
+        if type(value) is not type(known[key]):
+            wanted = type(known[key]).__name__
+            raise SettingsError(f"{where}: {key} must be of type {wanted}, not {value!r}")
+        low, high = RANGES.get(key, (0, 0))
+        if key in RANGES and not (isinstance(value, int) and low <= value <= high):
+            raise SettingsError(f"{where}: {key} must lie between {low} and {high}, not {value}")
+    return replace(settings, **values)  # type: ignore[arg-type]  # types were checked above
+
+
+def with_kernel_options(settings: Settings, options: Mapping[str, str]) -> Settings:
+    """``settings`` with what ``bootsvc.*`` kernel options change.
+
+    Raises:
+        SettingsError: a value that is not a number or not on/off.
+    """
+    values: dict[str, object] = {}
+    for key in KERNEL_OPTIONS:
+        text = options.get(f"bootsvc.{key}")
+        if text is None:
+            continue
+        if key == "restore":
+            if text not in ("on", "off"):
+                raise SettingsError(f"kernel option bootsvc.{key}: on or off, not {text!r}")
+            values[key] = text == "on"
+        elif text.isdecimal():
+            values[key] = int(text)
+        else:
+            raise SettingsError(f"kernel option bootsvc.{key}: a number, not {text!r}")
+    return changed(settings, values, "kernel option")
+
+
+def _nearest(key: str, known: Mapping[str, object]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,209 @@
+"""The updater: runs at every start from the initramfs, before any OS (DESIGN 1).
+
+``init`` runs it as a child and reads its exit code:
+
+    0   everything for switch_root is in /run/bootsvc/handover.env
+    3   nothing may be started; the reason was printed; init opens the rescue shell
+    else  Python died; init says so and starts what the record names
+
+kexec never returns.
+"""
+
+from __future__ import annotations
+
+import time
+
+_STARTED_S = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootsvc.boot.cmdline import parse_options
+from bootsvc.boot.disks import find_disk, partition_node
+from bootsvc.boot.evidence import find_crash
+from bootsvc.boot.handover import RUN_DIR, Handover
+from bootsvc.console.reporter import ConsoleReporter
+from bootsvc.errors import BootError, BootsvcError, LayoutError, SettingsError
+from bootsvc.formats.boot_status import Reason
+from bootsvc.formats.describe import describe_failure, describe_reason, next_start
+from bootsvc.formats.manifest import BootSection
+from bootsvc.sequence.actions import Boot, Halt
+from bootsvc.sequence.checks import Site
+from bootsvc.sequence.runner import Runner, Start
+from bootsvc.settings import KEYS_DIR, Settings, load, with_kernel_options
+from bootsvc.storage.disk import ROLE_OF_AREA, Disk
+from bootsvc.storage.image_area import read_footer
+from bootsvc.trust.keys import PublicKey, parse_public_key
+
+LAZY_IMPORTS = (
+    "tomllib",
+    "difflib",
+    "ctypes",
+    "subprocess",
+    "nacl.bindings",
+    "nacl.exceptions",
+    "bootsvc.boot.backends",
+    "bootsvc.boot.syscalls",
+    "bootsvc.boot.watchdog",
+)
+"""Modules that are imported only when needed; the initramfs must carry them as well."""
+
+HALTED = 3
+_SANE_CLOCK_S = 1_700_000_000
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When this start came how far, in seconds since the kernel began."""
+
+    python_s: float
+    imported_s: float
+
+
+def main() -> int:
+    """One start of the machine; see the exit codes above."""
+    clock = Clock(_STARTED_S, time.clock_gettime(time.CLOCK_BOOTTIME))
+    reporter = ConsoleReporter()
+    reporter.stage("start")
+    RUN_DIR.mkdir(parents=True, exist_ok=True)
+    cmdline = Path("/proc/cmdline").read_text()
+    settings = _settings(cmdline, reporter)
+    try:
+        disk = find_disk(settings.disk_wait_s)
+    except BootsvcError as exc:
+        return _halt(reporter, str(exc), exc.hint)
+    now_s = int(time.time())
+    start = Start(
+        site=Site(_keys(reporter), settings.compatible),
+        policy=settings.policy,
+        crash=find_crash(),
+        now_s=now_s if now_s > _SANE_CLOCK_S else 0,
+        fresh_id=os.urandom(16),
+    )
+    runner = Runner(disk, start, reporter)
+    if runner.status is not None:
+        reporter.say(f"next: {next_start(runner.status)}")
+    return _run(runner, settings, cmdline, clock, reporter)
+
+
+def _run(
+    runner: Runner, settings: Settings, cmdline: str, clock: Clock, reporter: ConsoleReporter
+) -> int:
+    while True:
+        outcome = runner.run()
+        if isinstance(outcome, Halt):
+            if runner.status is not None:
+                reporter.say(f"last failure: {describe_failure(runner.status.last_failure)}")
+            return _halt(reporter, describe_reason(outcome.reason), "")
+        decided_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        try:
+            _hand_over(runner, outcome, settings, cmdline, clock, decided_s, reporter)
+        except BootsvcError as exc:
+            runner.could_not_boot(outcome.area, exc)
+        else:
+            return 0
+
+
+def _hand_over(
+    runner: Runner,
+    outcome: Boot,
+    settings: Settings,
+    cmdline: str,
+    clock: Clock,
+    decided_s: float,
+    reporter: ConsoleReporter,
+) -> None:
+    """Load and start what was decided; returns only for switch_root.
+
+    Raises:
+        BootError: it cannot be started.
+    """
+    from bootsvc.boot.backends import load as load_image  # these three need ctypes
+    from bootsvc.boot.watchdog import arm
+
+    disk = runner.disk
+    footer = read_footer(disk.areas[outcome.area])
+    if footer.identity != runner.seen.finding(outcome.area).identity:
+        raise BootError(f"{outcome.area.name.lower()}: its footer changed since it was looked at")
+    if outcome.alarm is not Reason.NONE:
+        reporter.say(f"ALARM {describe_reason(outcome.alarm)}")
+    handover = _facts(disk, runner, outcome, footer.manifest.boot, settings)
+    record = {"schema": 1, "entries": reporter.entries, "handover": handover.kernel_facts()}
+    loaded = load_image(footer.manifest.boot, handover, cmdline, record)
+    if outcome.is_trial:
+        same_kernel = loaded.method == "switch_root"
+        reporter.say(arm(settings.watchdog_s, same_kernel=same_kernel))
+    loaded_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    reporter.say(
+        f"seconds since the kernel began: python {clock.python_s:.3f}, "
+        f"imported {clock.imported_s:.3f}, decided {decided_s:.3f}, loaded {loaded_s:.3f}"
+    )
+    reporter.stage(
+        "handover",
+        area=outcome.area.name.lower(),
+        method=loaded.method,
+        number=footer.manifest.number,
+        trial=int(outcome.is_trial),
+    )
+    loaded.start()
+
+
+def _facts(
+    disk: Disk, runner: Runner, outcome: Boot, boot: BootSection, settings: Settings
+) -> Handover:
+    role = ROLE_OF_AREA[outcome.area]
+    data_node = data_guid = ""
+    try:
+        data_node = str(partition_node(disk, "data"))
+        data_guid = disk.partition("data").guid
+    except LayoutError:
+        pass  # overlay.sh raises the alarm and goes on without data
+    return Handover(
+        area=outcome.area,
+        identity=runner.seen.finding(outcome.area).identity,
+        transaction=runner.status.transaction if runner.status else bytes(16),
+        is_trial=outcome.is_trial,
+        root_node=str(partition_node(disk, role)),
+        root_guid=disk.partition(role).guid,
+        data_node=data_node,
+        data_guid=data_guid,
+        overlay=boot.overlay,
+        init=boot.init,
+        confirm_limit_s=settings.confirm_limit_s,
+        alarm="" if outcome.alarm is Reason.NONE else outcome.alarm.name.lower(),
+    )
+
+
+def _settings(cmdline: str, reporter: ConsoleReporter) -> Settings:
+    """The settings; a bad one is reported and the defaults serve (DESIGN 9)."""
+    settings = Settings()
+    try:
+        settings = load()
+        settings = with_kernel_options(settings, parse_options(cmdline))
+    except SettingsError as exc:
+        reporter.say(f"ALARM {exc}; {exc.hint or 'going on without it'}")
+    return settings
+
+
+def _keys(reporter: ConsoleReporter) -> tuple[PublicKey, ...]:
+    keys = []
+    for path in sorted(KEYS_DIR.glob("*.pub")):
+        try:
+            keys.append(parse_public_key(path.stem, path.read_text("ascii")))
+        except (BootsvcError, OSError, UnicodeDecodeError) as exc:
+            reporter.say(f"ALARM {exc}")
+    return tuple(keys)
+
+
+def _halt(reporter: ConsoleReporter, why: str, hint: str) -> int:
+    reporter.say(f"HALT: {why}")
+    if hint:
+        reporter.say(hint)
+    reporter.stage("halt")
+    return HALTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
