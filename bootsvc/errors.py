@@ -2,7 +2,7 @@
 
     BootsvcError
     |-- FormatError            bytes that are not what they claim to be
-    |   |-- TruncatedError         fewer bytes than the format needs (a short read is not bad content)
+    |   |-- TruncatedError         fewer bytes than the format needs (not bad content)
     |   |-- MagicError             another format, or nothing at all
     |   |-- ChecksumError          the CRC does not fit the bytes
     |   `-- FieldError             a field outside its range, or fields that contradict each other

@@ -1,18 +1,18 @@
 """The footer of an area and of an image file: digest tree, manifest, locator (DESIGN 2).
 
-    area:  | image ........ | (free) | digest tree | manifest, padded | locator 4 KiB |
-           0                                                                 end of area
-    The image file (.bimg) is the same without the free space.
+area:  | image ........ | (free) | digest tree | manifest, padded | locator 4 KiB |
+       0                                                                 end of area
+The image file (.bimg) is the same without the free space.
 
-    locator: offset size field
-                  0    8 magic "BSVCFOOT"
-                  8    4 format_version  1
-                 12    4 manifest_size   bytes, at most 64 KiB
-                 16    8 image_size      bytes
-                 24    8 tree_size       bytes
-                 32  296 up to 4 signatures: count u8, 7 zero bytes,
-                         then 4 times {key_id 8 bytes, signature 64 bytes}
-               4092    4 CRC-32 of bytes 0..4091
+locator: offset size field
+              0    8 magic "BSVCFOOT"
+              8    4 format_version  1
+             12    4 manifest_size   bytes, at most 64 KiB
+             16    8 image_size      bytes
+             24    8 tree_size       bytes
+             32  296 up to 4 signatures: count u8, 7 zero bytes,
+                     then 4 times {key_id 8 bytes, signature 64 bytes}
+           4092    4 CRC-32 of bytes 0..4091
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ TYPE_GUIDS = {
 }
 """Partition role -> GPT type GUID."""
 
-NAMES = {
-    role: role if role in ("bios-grub", "esp") else f"bootsvc-{role}" for role in TYPE_GUIDS
-}
+NAMES = {role: role if role in ("bios-grub", "esp") else f"bootsvc-{role}" for role in TYPE_GUIDS}
 """Partition role -> GPT name."""
 
 LAYOUT_ROLES = ("status", "primary", "backup", "staging")

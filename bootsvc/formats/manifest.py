@@ -159,9 +159,8 @@ def _boot_section(fields: _Fields) -> BootSection:
 
 
 def _boot_file(fields: _Fields) -> BootFile:
-    return BootFile(
-        fields.file_path("path"), fields.integer("size", 1, MAX_BOOT_FILE_SIZE), fields.digest("sha256")
-    )
+    size = fields.integer("size", 1, MAX_BOOT_FILE_SIZE)
+    return BootFile(fields.file_path("path"), size, fields.digest("sha256"))
 
 
 def _boot_file_document(file: BootFile) -> dict[str, object]:

@@ -95,4 +95,3 @@ def checked_leaves(tree: bytes, root: bytes, image_size: int) -> bytes:
 
 def _padded(digests: bytes) -> bytes:
     return digests + bytes(round_up(len(digests), BLOCK_SIZE) - len(digests))
-

@@ -405,4 +405,3 @@ TABLE: dict[Phase, tuple[Row, ...]] = {
     Phase.DEGRADED: DEGRADED,
     Phase.HALT: HALTED,
 }
-

@@ -79,9 +79,7 @@ def no_way_back(seen: Observation) -> BootStatus:
     """An update without a verified image to fall back to is refused; the staged image stays."""
     status = of(seen)
     area = Area.PRIMARY if seen.primary.is_refused else Area.BACKUP
-    failure = _failure(
-        seen, Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, area, status.area(area)
-    )
+    failure = _failure(seen, Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, area, status.area(area))
     return replace(status, request=Request.NONE, last_failure=failure)
 
 
@@ -194,9 +192,7 @@ def copy_failed(seen: Observation) -> BootStatus:
     reason = copy_reason(seen)
     phase = Phase.VERIFY if reason is Reason.READ_BACK else Phase.COPY
     area = failed.area if failed else Area.PRIMARY
-    failure = _failure(
-        seen, phase, reason, area, of(seen).primary, failed.errno if failed else 0
-    )
+    failure = _failure(seen, phase, reason, area, of(seen).primary, failed.errno if failed else 0)
     return _restoring(seen, failure)
 
 

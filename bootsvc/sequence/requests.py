@@ -107,9 +107,7 @@ def check_stageable(status: BootStatus) -> None:
 def staging_begun(status: BootStatus) -> BootStatus:
     """Staging is about to be overwritten: nothing may rely on it from now on."""
     check_stageable(status)
-    return replace(
-        status, request=Request.NONE, staging=AreaRecord(AreaState.WRITING), progress=0
-    )
+    return replace(status, request=Request.NONE, staging=AreaRecord(AreaState.WRITING), progress=0)
 
 
 def update_requested(

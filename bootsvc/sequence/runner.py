@@ -63,7 +63,7 @@ class Start:
     """What is known at the beginning of a start, apart from the disk."""
 
     site: Site
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     crash: Crash | None = None
     now_s: int = 0
     fresh_id: bytes = bytes(16)
@@ -196,9 +196,7 @@ class Runner:
                 targets = (self.disk.areas[Area.PRIMARY], self.disk.areas[Area.BACKUP])
                 check_installable(footer, self.start.site, self.status, targets)
             self.reporter.begin(f"verify {area.name.lower()}", footer.manifest.size)
-            self._whole[area] = verify_whole(
-                window, self.start.site, self.reporter.tick, footer
-            )
+            self._whole[area] = verify_whole(window, self.start.site, self.reporter.tick, footer)
             self.reporter.end()
         except BootsvcError as exc:
             self.reporter.end()
@@ -219,9 +217,7 @@ class Runner:
         try:
             self.reporter.stage(work)
             self.reporter.begin(work, footer.manifest.size)
-            copy_image(
-                windows[source], windows[target], footer, leaves, counts, self.reporter.tick
-            )
+            copy_image(windows[source], windows[target], footer, leaves, counts, self.reporter.tick)
             self.reporter.end(counts)
             self.reporter.stage("verify")
             self.reporter.begin(f"verify {target.name.lower()}", footer.manifest.size)
@@ -270,7 +266,6 @@ def _finding(footer: Footer, check: Check) -> Finding:
         floor=manifest.floor,
         reason=Reason.NONE,
     )
-
 
 
 def _is_of(error: BootsvcError, source: str) -> bool:

@@ -77,8 +77,7 @@ def read_footer(area: Device) -> Footer:
     manifest = parse_manifest(manifest_bytes)
     if manifest.size != locator.image_size:
         raise SizeMismatchError(
-            f"{area.name}: the manifest says {manifest.size} bytes, "
-            f"the footer {locator.image_size}"
+            f"{area.name}: the manifest says {manifest.size} bytes, the footer {locator.image_size}"
         )
     return Footer(locator, manifest, manifest_bytes)
 
@@ -230,9 +229,7 @@ def _differing(found: bytes, expected: bytes) -> list[int]:
     if len(found) != len(expected):
         raise FieldError("digests of different ranges compared")
     return [
-        at // 32
-        for at in range(0, len(found), 32)
-        if found[at : at + 32] != expected[at : at + 32]
+        at // 32 for at in range(0, len(found), 32) if found[at : at + 32] != expected[at : at + 32]
     ]
 
 
