@@ -11,6 +11,7 @@
     |   |-- OutOfBoundsError       an access outside its area (our own bug; nothing is written)
     |   |-- ReadBackError          what was read back is not what was written
     |   |-- LayoutError            a partition is missing, doubled or changed
+    |   |-- NotBootsvcError        not a bootsvc machine, or not clear which disk is meant
     |   `-- StatusLostError        no valid copy of the boot-status record
     |-- ImageError             an image that may not be installed; each kind is a class of its own
     |   |-- NoImageError           no footer where an image was expected
@@ -97,6 +98,10 @@ class ReadBackError(StorageError):
 
 class LayoutError(StorageError):
     """A partition is missing, doubled, too small or changed."""
+
+
+class NotBootsvcError(StorageError):
+    """No disk of this machine has our partitions, or more than one has and none is named."""
 
 
 class StatusLostError(StorageError):

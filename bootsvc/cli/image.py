@@ -1,0 +1,244 @@
+"""``bootsvc image``: makes, shows and verifies image files (.bimg)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.cli.output import progress, show, show_json
+from bootsvc.cli.parsing import Groups, natural, new_command, new_group
+from bootsvc.units import describe_size
+
+if TYPE_CHECKING:
+    from bootsvc.storage.image_area import Footer
+
+METHODS = ("kexec", "switch_root")
+OVERLAYS = ("volatile", "kept")
+
+EXAMPLES = """\
+examples:
+  mksquashfs rootfs/ rootfs.squashfs
+  bootsvc image make rootfs.squashfs -o v1.bimg --key keys/release.key \\
+      --number 1 --label 1.0 --compatible lab --option console=ttyS0
+  bootsvc image show v1.bimg
+  bootsvc image verify v1.bimg --keys keys/
+"""
+
+MAKE_TEXT = """\
+The root file system is squashfs or ext4 with a kernel in its /boot: the newest entry in
+/boot/loader/entries, or else the newest /boot/vmlinuz-RELEASE with its initrd. Kernel, initrd and
+options are signed with the image. The updater sets root=, ro, init=, panic= and bootsvc.* itself,
+so these are left out of a boot entry's options and refused as --option.
+
+example:
+  bootsvc image make rootfs.squashfs -o v2.bimg --key keys/release.key --number 2 --label 1.1 \\
+      --compatible lab --option console=ttyS0 --parent v1.bimg --notes "new kernel"
+"""
+
+
+def add_commands(groups: Groups) -> None:
+    """Add ``image`` and its commands."""
+    commands = new_group(groups, "image", "make, show and verify image files", EXAMPLES)
+    _add_make(commands)
+    shown = new_command(commands, "show", "show what an image file says of itself", "")
+    shown.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
+    shown.add_argument("--json", action="store_true", help="for programs")
+    shown.set_defaults(run=run_show)
+    verified = new_command(
+        commands, "verify", "check an image file's signature and every byte of it", ""
+    )
+    verified.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
+    verified.add_argument(
+        "--keys",
+        metavar="PATH",
+        type=Path,
+        help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
+    )
+    verified.set_defaults(run=run_verify)
+
+
+def _add_make(commands: Groups) -> None:
+    make = new_command(
+        commands, "make", "make a signed image file of a root file system", MAKE_TEXT
+    )
+    make.set_defaults(run=run_make)
+    make.add_argument("rootfs", metavar="ROOTFS", type=Path, help="squashfs or ext4 file system")
+    need = make.add_argument_group("needed")
+    need.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="image file")
+    need.add_argument("--key", metavar="FILE", type=Path, required=True, help="secret key (.key)")
+    need.add_argument(
+        "--number", metavar="N", type=natural, required=True, help="orders the versions"
+    )
+    need.add_argument("--label", metavar="TEXT", required=True, help="the version for people")
+    need.add_argument(
+        "--compatible", metavar="NAME", required=True, help="machine type that the image is for"
+    )
+    start = make.add_argument_group("how it starts")
+    start.add_argument(
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="kexec starts the image's own kernel; switch_root goes on under the updater's where "
+        "that is the same build (default: kexec)",
+    )
+    start.add_argument(
+        "--option",
+        metavar="WORDS",
+        action="append",
+        default=[],
+        help="kernel options beside those of the boot entry; may be given more than once",
+    )
+    start.add_argument(
+        "--overlay",
+        choices=OVERLAYS,
+        default=OVERLAYS[0],
+        help="where the running system's writes go: memory, or the data partition "
+        "(default: volatile)",
+    )
+    start.add_argument(
+        "--init", metavar="PATH", default="/sbin/init", help="first program (default: /sbin/init)"
+    )
+    start.add_argument(
+        "--no-initrd", action="store_true", help="the kernel mounts its root by itself"
+    )
+    more = make.add_argument_group("more about the version")
+    more.add_argument(
+        "--lineage",
+        metavar="NAME",
+        help="which images are versions of one another: a UUID, or any name "
+        "(default: the name given as --compatible)",
+    )
+    more.add_argument(
+        "--floor",
+        metavar="N",
+        type=natural,
+        default=0,
+        help="no number below this may be installed once this image proved itself (default: 0)",
+    )
+    more.add_argument(
+        "--parent", metavar="IMAGE", help="the version before: its image file, or its identity"
+    )
+    more.add_argument("--notes", metavar="TEXT", default="", help="release notes")
+    make.add_argument("--force", action="store_true", help="replace an existing image file")
+
+
+def run_make(args: argparse.Namespace) -> ExitCode:
+    """Make a signed image file."""
+    from bootsvc.errors import StorageError
+    from bootsvc.image.keys import load_signing_key
+    from bootsvc.image.make import BootOptions, lineage_of, make_image
+    from bootsvc.image.read import open_bimg
+
+    key = load_signing_key(args.key)
+    try:
+        total = args.rootfs.stat().st_size
+    except OSError as exc:
+        raise StorageError(f"{args.rootfs}: cannot be read: {exc.strerror}") from exc
+    with progress(args.out.name, total) as bar:
+        make_image(
+            args.rootfs,
+            args.out,
+            key=key,
+            number=args.number,
+            label=args.label,
+            lineage=lineage_of(args.lineage or args.compatible),
+            compatible=args.compatible,
+            floor=args.floor,
+            boot=BootOptions(
+                method=args.method,
+                options=tuple(args.option),
+                overlay=args.overlay,
+                init=args.init,
+                with_initrd=not args.no_initrd,
+            ),
+            notes=args.notes,
+            parent=_parent_identity(args.parent),
+            force=args.force,
+            tick=bar.tick,
+        )
+    with open_bimg(args.out) as (_, footer):
+        show(f"{args.out}: {describe_size(footer.locator.total_size)}, signed by {key.name}")
+        show(_text_of(footer))
+    return ExitCode.OK
+
+
+def _parent_identity(text: str | None) -> bytes | None:
+    from bootsvc.image.read import open_bimg
+
+    if text is None:
+        return None
+    if len(text) == 64 and all(char in "0123456789abcdef" for char in text):
+        return bytes.fromhex(text)
+    with open_bimg(Path(text)) as (_, footer):
+        return footer.identity
+
+
+def run_show(args: argparse.Namespace) -> ExitCode:
+    """Show what an image file says of itself."""
+    from bootsvc.image.read import open_bimg
+
+    with open_bimg(args.image) as (device, footer):
+        if args.json:
+            show_json(_document_of(footer))
+        else:
+            show(f"{args.image}: {describe_size(device.size)}; nothing verified yet")
+            show(_text_of(footer))
+    return ExitCode.OK
+
+
+def run_verify(args: argparse.Namespace) -> ExitCode:
+    """Check an image file in full."""
+    from bootsvc.image.read import open_bimg
+    from bootsvc.os_side.site import KEYS_DIR, load_public_keys
+    from bootsvc.storage.image_area import check_signature, read_leaves, verify_content
+
+    keys = load_public_keys(args.keys or KEYS_DIR)
+    with open_bimg(args.image) as (device, footer):
+        signer = check_signature(footer, keys, installing=True)
+        leaves = read_leaves(device, footer)
+        with progress(f"verify {args.image.name}", footer.manifest.size) as bar:
+            verify_content(device, leaves, bar.tick)
+    show(f"{args.image}: whole, signed by {signer.name}")
+    return ExitCode.OK
+
+
+def _document_of(footer: Footer) -> dict[str, object]:
+    import json
+
+    return {
+        "schema": 1,
+        "identity": footer.identity.hex(),
+        "total_size": footer.locator.total_size,
+        "signed_by": [one.key_id.hex() for one in footer.locator.signatures],
+        "manifest": json.loads(footer.manifest_bytes),
+    }
+
+
+def _text_of(footer: Footer) -> str:
+    manifest = footer.manifest
+    boot = manifest.boot
+    lines = [
+        ("version", f"number {manifest.number}, label {manifest.label}"),
+        ("identity", footer.identity.hex()),
+        ("lineage", manifest.lineage),
+        ("parent", manifest.parent.hex() if manifest.parent else "none"),
+        ("machine type", manifest.compatible),
+        ("floor", str(manifest.floor)),
+        ("size", f"{manifest.size} bytes ({describe_size(manifest.size)})"),
+        ("method", boot.method),
+        ("kernel", f"{boot.kernel.path} ({describe_size(boot.kernel.size)})"),
+        ("build-id", boot.kernel_build_id or "unknown"),
+        (
+            "initrd",
+            f"{boot.initrd.path} ({describe_size(boot.initrd.size)})" if boot.initrd else "none",
+        ),
+        ("options", boot.options or "none"),
+        ("overlay", boot.overlay),
+        ("init", boot.init),
+        ("key id", ", ".join(one.key_id.hex() for one in footer.locator.signatures) or "none"),
+    ]
+    if manifest.notes:
+        lines.append(("notes", manifest.notes.replace("\n", "\n" + " " * 16)))
+    return "\n".join(f"  {name:<13} {text}" for name, text in lines)

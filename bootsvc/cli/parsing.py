@@ -1,0 +1,46 @@
+"""What all commands' argument parsers have in common."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bootsvc.units import parse_size
+
+if TYPE_CHECKING:
+    # argparse gives the type of add_subparsers() no public name.
+    Groups = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+else:
+    Groups = object
+
+
+def new_group(groups: Groups, name: str, summary: str, examples: str) -> Groups:
+    """A group of commands, such as ``bootsvc image ...``."""
+    group = new_command(groups, name, summary, examples)
+    return group.add_subparsers(title="commands", dest=f"{name}_command", required=True)
+
+
+def new_command(groups: Groups, name: str, summary: str, text: str) -> argparse.ArgumentParser:
+    """A command with a one-line ``summary`` and a ``text`` (examples) below its options."""
+    return groups.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def size_argument(text: str) -> int:
+    """A size such as 64M, for argparse."""
+    try:
+        return parse_size(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)

@@ -1,0 +1,74 @@
+"""Opens an image file (.bimg), and says what is wrong with one that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bootsvc.errors import IncompleteImageError, NoImageError, SizeMismatchError, StorageError
+from bootsvc.storage.device import DirectDevice
+from bootsvc.storage.image_area import Footer, read_footer
+from bootsvc.units import BLOCK_SIZE
+
+_SQUASHFS_MAGIC = b"hsqs"
+_EXT4_MAGIC = b"\x53\xef"
+
+
+def read_bimg(path: Path) -> tuple[DirectDevice, Footer]:
+    """The image file at ``path``, open for reading, and its footer. The caller closes it.
+
+    Nothing is verified yet but that the sizes fit together.
+
+    Raises:
+        StorageError: it cannot be opened or read.
+        IncompleteImageError: bytes are missing at its end.
+        NoImageError: it is something else.
+        SizeMismatchError: its footer claims another size than the file has.
+        FormatError: its footer is damaged.
+    """
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder, not an image file")
+    device = DirectDevice(path, writable=False)
+    try:
+        return device, _footer_of(device, path)
+    except BaseException:
+        device.close()
+        raise
+
+
+@contextmanager
+def open_bimg(path: Path) -> Iterator[tuple[DirectDevice, Footer]]:
+    """``read_bimg`` for a with statement: the file is closed at its end."""
+    device, footer = read_bimg(path)
+    with device:
+        yield device, footer
+
+
+def _footer_of(device: DirectDevice, path: Path) -> Footer:
+    if device.size % BLOCK_SIZE:
+        raise IncompleteImageError(
+            f"{path}: {device.size} bytes are not a whole number of {BLOCK_SIZE}-byte blocks",
+            hint="fetch or copy the image again; if it is a root file system: bootsvc image make",
+        )
+    try:
+        footer = read_footer(device)
+    except NoImageError as exc:
+        if _begins_like_file_system(device):
+            raise IncompleteImageError(
+                f"{path}: it begins with a file system, but its footer is missing",
+                hint="fetch the image again; if it is a root file system: bootsvc image make",
+            ) from exc
+        raise NoImageError(f"{path}: not an image file (.bimg)") from exc
+    if footer.locator.total_size != device.size:
+        raise SizeMismatchError(
+            f"{path}: its footer claims {footer.locator.total_size} bytes, the file has"
+            f" {device.size}",
+            hint="fetch or copy the image again",
+        )
+    return footer
+
+
+def _begins_like_file_system(device: DirectDevice) -> bool:
+    head = device.read_at(0, min(device.size, BLOCK_SIZE))
+    return head.startswith(_SQUASHFS_MAGIC) or head[1080:1082] == _EXT4_MAGIC
