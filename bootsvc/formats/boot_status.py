@@ -36,7 +36,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from construct import Array, Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
+from construct import (
+    Array,
+    Bytes,
+    Const,
+    ConstructError,
+    Int8ul,
+    Int16ul,
+    Int32ul,
+    Int64ul,
+    Struct,
+)
 
 from bootsvc.errors import ChecksumError, FieldError, MagicError, TruncatedError
 from bootsvc.formats._codec import crc32, parse_struct
@@ -47,6 +57,8 @@ MAGIC = b"BOOTSVC\0"
 NO_IDENTITY = bytes(32)
 NO_ID = bytes(16)
 FAILED_KEPT = 4
+MAX_SEQUENCE = 1 << 63
+"""Higher ones are refused, so that there is always a next one."""
 
 
 class StatusCode(IntEnum):
@@ -149,6 +161,16 @@ CODES_OF_PHASE: dict[Phase, tuple[StatusCode, ...]] = {
     Phase.HALT: (StatusCode.WORKING, StatusCode.BACKUP),
 }
 """The codes that may stand with each phase that is ever written to disk."""
+
+AREAS_OF_CODE: dict[StatusCode, tuple[Area, ...]] = {
+    StatusCode.WORKING: (Area.PRIMARY, Area.NONE),
+    StatusCode.BACKUP: (Area.BACKUP, Area.NONE),
+    StatusCode.FIRST_START: (Area.PRIMARY,),
+}
+"""The area that each code boots (S4.2-S4.4); none only in a phase of ``WITHOUT_AREA``."""
+
+WITHOUT_AREA = (Phase.INSTALL, Phase.HALT)
+"""The phases in which there is nothing to boot."""
 
 _AREA = Struct(
     "state" / Int8ul,
@@ -262,6 +284,8 @@ class BootStatus:
 
     def with_failed(self, identity: bytes) -> BootStatus:
         """The same record with ``identity`` remembered as the newest that failed."""
+        if identity == NO_IDENTITY:
+            return self
         others = tuple(known for known in self.failed if known != identity)
         return replace(self, failed=(identity, *others)[:FAILED_KEPT])
 
@@ -282,7 +306,10 @@ def build(status: BootStatus) -> bytes:
         "staging": vars(status.staging),
         "last_failure": vars(status.last_failure),
     }
-    body = bytes(LAYOUT.build(fields))
+    try:
+        body = bytes(LAYOUT.build(fields))
+    except ConstructError as exc:
+        raise FieldError(f"boot-status record: {exc}") from exc
     return body + bytes(_CRC.build({"crc": crc32(body)}))
 
 
@@ -364,8 +391,18 @@ def _check(status: BootStatus) -> None:
             f"boot-status record: code {status.status_code:d} does not fit phase "
             f"{status.phase.name}"
         )
-    if status.boot_area is Area.STAGING:
-        raise FieldError("boot-status record: staging is never booted")
+    if status.boot_area not in AREAS_OF_CODE[status.status_code]:
+        raise FieldError(
+            f"boot-status record: code {status.status_code:d} does not boot "
+            f"{status.boot_area.name.lower()}"
+        )
+    if (status.boot_area is Area.NONE) != (status.phase in WITHOUT_AREA):
+        raise FieldError(
+            f"boot-status record: boot area {status.boot_area.name.lower()} does not fit phase "
+            f"{status.phase.name}"
+        )
+    if not 0 <= status.sequence <= MAX_SEQUENCE:
+        raise FieldError(f"boot-status record: sequence {status.sequence} is out of range")
     if status.tries_left > status.tries_allowed:
         raise FieldError("boot-status record: more tries left than allowed")
     last_try = status.phase is Phase.TRIAL and status.status_code is StatusCode.BACKUP
