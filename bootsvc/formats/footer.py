@@ -21,7 +21,13 @@ from dataclasses import dataclass
 
 from construct import Array, Byte, Bytes, Const, Int32ul, Int64ul, Struct
 
-from bootsvc.errors import ChecksumError, FieldError, NoImageError, TruncatedError
+from bootsvc.errors import (
+    ChecksumError,
+    FieldError,
+    NoImageError,
+    SizeMismatchError,
+    TruncatedError,
+)
 from bootsvc.formats._codec import crc32, parse_struct
 from bootsvc.formats.tree import tree_size
 from bootsvc.units import BLOCK_SIZE, round_up
@@ -106,6 +112,7 @@ def parse_locator(block: bytes) -> Locator:
     Raises:
         NoImageError: no locator's magic: there is no image here.
         TruncatedError, ChecksumError, FieldError: a damaged locator.
+        SizeMismatchError: its sizes contradict each other.
     """
     if len(block) < BLOCK_SIZE:
         raise TruncatedError(f"footer locator: {len(block)} bytes instead of {BLOCK_SIZE}")
@@ -137,4 +144,7 @@ def _check(locator: Locator) -> None:
     if not 0 < locator.manifest_size <= MAX_MANIFEST_SIZE:
         raise FieldError(f"footer locator: manifest size {locator.manifest_size} is out of range")
     if locator.tree_size != tree_size(locator.image_size):
-        raise FieldError(f"footer locator: tree size {locator.tree_size} does not fit the image")
+        raise SizeMismatchError(
+            f"footer locator: a tree of {locator.tree_size} bytes does not fit an image of "
+            f"{locator.image_size}"
+        )

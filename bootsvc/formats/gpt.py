@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from construct import Bytes, Const, Int32ul, Int64ul, Padding, Struct
 
-from bootsvc.errors import ChecksumError, FieldError, FormatError, MagicError
+from bootsvc.errors import ChecksumError, FieldError, FormatError, MagicError, StorageError
 from bootsvc.formats._codec import crc32, parse_struct
 
 HEADER_SIZE = 92
@@ -118,14 +118,15 @@ def parse_gpt(read: Callable[[int, int], bytes], size: int, sector_size: int = 5
         read: offset and length in bytes -> bytes.
 
     Raises:
-        FormatError: neither header is valid; the message is that of the first.
+        FormatError, StorageError: neither header is valid or readable; the message is that of
+            the first.
     """
     try:
         return _parse_at(read, size, sector_size, lba=1)
-    except FormatError as first_error:
+    except (FormatError, StorageError) as first_error:
         try:
             return _parse_at(read, size, sector_size, lba=size // sector_size - 1)
-        except FormatError:
+        except (FormatError, StorageError):
             raise first_error from None
 
 

@@ -66,7 +66,8 @@ def signing_key_of(
         RetiredKeyError: only a retired key signed it.
         SignatureError: no trusted key signed it.
     """
-    by_id = {key.key_id: key for key in keys}
+    # Retired ones last, so that a key listed twice counts as retired.
+    by_id = {key.key_id: key for key in sorted(keys, key=lambda key: key.is_retired)}
     retired: PublicKey | None = None
     for one in signatures:
         key = by_id.get(one.key_id)
