@@ -14,7 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bootsvc.formats.boot_status import Area, AreaState, BootStatus, Phase, Reason, Request
+from bootsvc.formats.boot_status import (
+    NO_IDENTITY,
+    Area,
+    AreaState,
+    BootStatus,
+    Phase,
+    Reason,
+    Request,
+)
 from bootsvc.sequence import records
 from bootsvc.sequence.actions import Action, Boot, Copy, Halt, Look, Verify, Write
 from bootsvc.sequence.states import Check, Observation
@@ -85,8 +93,13 @@ def unbootable(area: Area) -> Condition:
 
 def as_recorded(area: Area) -> Condition:
     """The area's footer bears the identity that the record names; a changed content does not
-    alter that (what is started is checked when it is loaded)."""
-    return lambda seen: seen.finding(area).identity == records.of(seen).area(area).identity
+    alter that (what is started is checked when it is loaded). No footer fits no record."""
+
+    def condition(seen: Observation) -> bool:
+        identity = seen.finding(area).identity
+        return identity != NO_IDENTITY and identity == records.of(seen).area(area).identity
+
+    return condition
 
 
 def startable(area: Area) -> Condition:
@@ -134,6 +147,12 @@ def crashed_too_often(seen: Observation) -> bool:
     return records.of(seen).crash_count >= seen.policy.crash_limit > 0
 
 
+def names_proven_primary(seen: Observation) -> bool:
+    """The record boots primary, and not on trial: a start that need not be recorded."""
+    record = records.of(seen)
+    return record.boot_area is PRIMARY and record.phase is not Phase.TRIAL
+
+
 def backup_to_fill(seen: Observation) -> bool:
     return records.of(seen).backup.state in (AreaState.EMPTY, AreaState.WRITING)
 
@@ -152,6 +171,7 @@ def rot_is_staged(seen: Observation) -> bool:
     return (
         record.staging.state in (AreaState.VALID, AreaState.CONFIRMED)
         and record.staging.identity == record.primary.identity
+        and (seen.staging.check is Check.UNSEEN or as_recorded(STAGING)(seen))
         and not seen.staging.is_refused
     )
 
@@ -189,6 +209,13 @@ def halt_for(area: Area) -> Callable[[Observation], Action]:
     return action
 
 
+def halt_as_recorded(seen: Observation) -> Action:
+    """Halt with the reason in the record; one of a newer bootsvc has no name here."""
+    reason = records.of(seen).last_failure.reason
+    known = reason != Reason.NONE and reason in Reason.__members__.values()
+    return Halt(Reason(reason) if known else Reason.NOTHING_TO_FALL_BACK_TO)
+
+
 def write(change: Callable[[Observation], BootStatus]) -> Callable[[Observation], Action]:
     return lambda seen: Write(change(seen))
 
@@ -217,20 +244,17 @@ LOST = (
 
 OTHER_LAYOUT = (
     Row("look at primary",            unseen(PRIMARY),                    look(PRIMARY)),
-    Row("look at backup",             unseen(BACKUP),                     look(BACKUP)),
-    Row("start what the record names", both(lambda seen: records.of(seen).boot_area is PRIMARY,
-                                            startable(PRIMARY)),
+    Row("a proven primary",           both(names_proven_primary, startable(PRIMARY)),
         boot_with_alarm(PRIMARY, Reason.STATUS_LOST)),
-    Row("or the backup",              startable(BACKUP),
+    Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("a whole backup",             both(verified(BACKUP), no(unbootable(BACKUP))),
         boot_with_alarm(BACKUP, Reason.STATUS_LOST)),
-    Row("nothing fits",               always,                             halt_for(PRIMARY)),
+    Row("nothing left",               always,                             halt_for(BACKUP)),
 )
 
 CANNOT_WRITE = (
     Row("look at primary",            unseen(PRIMARY),                    look(PRIMARY)),
-    Row("a proven primary",           both(lambda seen: records.of(seen).boot_area is PRIMARY,
-                                           lambda seen: records.of(seen).phase is not Phase.TRIAL,
-                                           startable(PRIMARY)),
+    Row("a proven primary",           both(names_proven_primary, startable(PRIMARY)),
         boot_with_alarm(PRIMARY, Reason.IO_ERROR)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
     Row("a whole backup",             both(verified(BACKUP), no(unbootable(BACKUP))),
@@ -239,7 +263,7 @@ CANNOT_WRITE = (
 )
 
 INSTALL = (
-    Row("refused once: not again",    staging_refused_before,             halt_for(STAGING)),
+    Row("refused once: not again",    staging_refused_before,             halt_as_recorded),
     Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
     Row("refused",                    refused(STAGING),                   refuse(Phase.INSTALL, STAGING)),
     Row("installed and read back",    copied(STAGING, PRIMARY),           write(records.on_trial)),
@@ -259,7 +283,8 @@ IDLE = (
     Row("record is stale",            both(no(as_recorded(PRIMARY)), verified(PRIMARY)),
         write(records.stale)),
     Row("primary unusable: backup?",  both(no(startable(PRIMARY)), unread(BACKUP)), verify(BACKUP)),
-    Row("whole, but will not start",  both(unbootable(PRIMARY), verified(PRIMARY), startable(BACKUP)),
+    Row("whole, but will not start",  both(unbootable(PRIMARY), verified(PRIMARY),
+                                           verified(BACKUP), no(unbootable(BACKUP))),
         boot_with_alarm(BACKUP, Reason.KERNEL_REFUSED)),
     Row("rotten, with a backup",      both(no(startable(PRIMARY)), refused(PRIMARY), verified(BACKUP)),
         write(records.rot)),
@@ -362,7 +387,8 @@ ROT = (
     Row("is the same image staged?",  both(rot_is_staged, unread(STAGING)), verify(STAGING)),
     Row("repaired from staging",      both(rot_is_staged, copied(STAGING, PRIMARY)),
         write(records.repaired)),
-    Row("repair from staging",        both(rot_is_staged, no(copy_failed)), copy(STAGING, PRIMARY)),
+    Row("repair failed: restore",     both(rot_is_staged, copy_failed),   write(records.copy_failed)),
+    Row("repair from staging",        rot_is_staged,                      copy(STAGING, PRIMARY)),
     *RESTORE,
 )
 
@@ -388,8 +414,7 @@ HALTED = (
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
     Row("a whole backup after all",   both(verified(BACKUP), no(unbootable(BACKUP))),
         boot_with_alarm(BACKUP, Reason.NOTHING_TO_FALL_BACK_TO)),
-    Row("a person is needed",         always,
-        lambda seen: Halt(Reason(records.of(seen).last_failure.reason))),
+    Row("a person is needed",         always,                             halt_as_recorded),
 )
 # fmt: on
 

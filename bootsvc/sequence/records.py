@@ -63,7 +63,7 @@ def refused(seen: Observation, phase: Phase, area: Area) -> BootStatus:
     failure = _finding_failure(seen, phase, area)
     if area is not Area.STAGING:
         return replace(status, request=Request.NONE, last_failure=failure)
-    staging = _in_state(area_record(seen.staging, AreaState.BAD), AreaState.BAD)
+    staging = area_record(seen.staging, AreaState.BAD)
     return replace(status, request=Request.NONE, staging=staging, last_failure=failure)
 
 
@@ -220,8 +220,15 @@ def installing(seen: Observation) -> BootStatus:
 
 
 def on_trial(seen: Observation) -> BootStatus:
-    """TRIAL (3): primary was read back in full and starts with all its tries."""
-    status = of(seen)
+    """TRIAL (3): primary was read back in full and starts with all its tries.
+
+    A crash known by now, and the end of an earlier trial of the same image, are not held against
+    this one.
+    """
+    status = _with_crash_seen(seen)
+    failure = status.last_failure
+    if failure.phase is Phase.TRIAL and failure.identity == seen.primary.identity:
+        failure = Failure()
     return replace(
         status,
         status_code=StatusCode.FIRST_START,
@@ -235,6 +242,7 @@ def on_trial(seen: Observation) -> BootStatus:
         primary=area_record(seen.primary, AreaState.VALID),
         staging=_in_state(status.staging, AreaState.VALID),
         crash_count=0,
+        last_failure=failure,
         progress=0,
     )
 
@@ -256,22 +264,16 @@ def try_taken(seen: Observation) -> BootStatus:
 
 def giving_up(seen: Observation) -> BootStatus:
     """RESTORE (2): the tries are used up, or the image rotted on trial."""
-    status = of(seen)
-    reason = (
-        _finding_failure(seen, Phase.TRIAL, Area.PRIMARY)
-        if seen.primary.is_refused
-        else _last_words(seen)
-    )
-    remembered = replace(seen, status=_with_crash_seen(seen).with_failed(status.primary.identity))
-    return _restoring(remembered, reason)
+    failure = _why_given_up(seen)
+    return _restoring(replace(seen, status=_with_image_failed(seen, failure)), failure)
 
 
 def halted(seen: Observation) -> BootStatus:
     """HALT (1): a first installation never proved itself, and there is no backup."""
     status = of(seen)
-    failure = _last_words(seen)
+    failure = _why_given_up(seen)
     return replace(
-        _with_crash_seen(seen).with_failed(status.primary.identity),
+        _with_image_failed(seen, failure),
         status_code=StatusCode.WORKING,
         phase=Phase.HALT,
         boot_area=Area.NONE,
@@ -279,6 +281,20 @@ def halted(seen: Observation) -> BootStatus:
         staging=EMPTY,
         last_failure=failure,
     )
+
+
+def _why_given_up(seen: Observation) -> Failure:
+    if seen.primary.is_refused:
+        return _finding_failure(seen, Phase.TRIAL, Area.PRIMARY)
+    return _last_words(seen)
+
+
+def _with_image_failed(seen: Observation, failure: Failure) -> BootStatus:
+    """The image on trial is remembered as failed; a disk that fails says nothing of an image."""
+    status = _with_crash_seen(seen)
+    if failure.reason == Reason.IO_ERROR:
+        return status
+    return status.with_failed(status.primary.identity)
 
 
 def _trial_failure(seen: Observation, if_unknown: Failure) -> Failure:
@@ -394,6 +410,7 @@ def rolling_back(seen: Observation) -> BootStatus:
         boot_area=Area.BACKUP,
         request=Request.NONE,
         primary=_in_state(status.primary, AreaState.WRITING),
+        backup=area_record(seen.backup, AreaState.VALID),
         restore_retries=seen.policy.restore_retries,
         progress=0,
     )
@@ -466,15 +483,25 @@ def _with_crash_seen(seen: Observation) -> BootStatus:
 
 
 def stale(seen: Observation) -> BootStatus:
-    """The record names another image than primary holds: what was read in full decides."""
+    """The record names another image than primary holds: what was read in full decides. One that
+    is remembered as failed is not tried where there is another."""
     status = of(seen)
-    rebuilt = rebuilt_on_trial(seen) if seen.backup.is_verified else rebuilt_with_primary(seen)
+    if not seen.backup.is_verified:
+        rebuilt = rebuilt_with_primary(seen)
+    elif seen.primary.identity in status.failed and not _holds_same(seen):
+        rebuilt = rebuilt_with_backup(seen)
+    else:
+        rebuilt = rebuilt_on_trial(seen)
     return replace(
         rebuilt,
         version_floor=max(status.version_floor, rebuilt.version_floor),
         failed=status.failed,
         crash_event=status.crash_event,
     )
+
+
+def _holds_same(seen: Observation) -> bool:
+    return seen.primary.identity == seen.backup.identity
 
 
 def rebuilt_on_trial(seen: Observation) -> BootStatus:

@@ -32,8 +32,9 @@ from bootsvc.storage.image_area import (
     verify_copy,
 )
 
-MAX_ACTIONS = 200
-"""Far above the longest chain of the table; a start that needs more has met a bug."""
+MAX_ACTIONS = 1000
+"""Above the longest chain of the table (255 retries of 3 actions each, plus a few); a start that
+needs more has met a bug."""
 
 
 class Reporter(Protocol):
