@@ -38,6 +38,7 @@ from bootsvc.storage.image_area import read_footer
 from bootsvc.trust.keys import PublicKey, parse_public_key
 
 LAZY_IMPORTS = (
+    "encodings.utf_16_le",
     "tomllib",
     "difflib",
     "ctypes",

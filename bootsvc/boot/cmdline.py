@@ -11,7 +11,7 @@ from collections.abc import Mapping
 MAX_LENGTH = 2047
 """Bytes that the x86 kernel accepts, without the final NUL."""
 
-OURS = ("root", "ro", "rw", "panic", "rdinit", "initrd", "BOOT_IMAGE")
+OURS = ("root", "ro", "rw", "panic", "gpt", "rdinit", "initrd", "BOOT_IMAGE")
 """Options that bootsvc or the boot loader sets, so the image cannot."""
 
 
