@@ -182,7 +182,6 @@ def sfdisk_script(layout: DiskLayout) -> str:
         "label: gpt",
         f"label-id: {layout.disk_guid}",
         "unit: sectors",
-        f"first-lba: {ALIGNMENT // sector}",
         "",
     ]
     lines += [

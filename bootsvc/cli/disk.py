@@ -1,0 +1,164 @@
+"""``bootsvc disk``: makes bootable disk files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.cli.output import Progress, show
+from bootsvc.cli.parsing import Groups, natural, new_command, new_group, size_argument
+from bootsvc.units import describe_size
+
+if TYPE_CHECKING:
+    from bootsvc.disk.partition import DiskLayout
+    from bootsvc.storage.image_area import Footer
+
+EXAMPLES = """\
+example:
+  bootsvc disk create machine.img --image v1.bimg --kernel vmlinuz --initramfs updater.img
+"""
+
+CREATE_TEXT = """\
+The disk file is made without root and without loop devices, sparsely, and gets its name only once
+it is complete. GRUB on it starts the updater on a BIOS machine. Without --confirmed the image waits
+in staging and the first start installs it, on trial as every new image; with --confirmed it stands
+in primary and backup and is simply started.
+
+examples:
+  bootsvc disk create machine.img --image v1.bimg --kernel vmlinuz --initramfs updater.img
+  bootsvc disk create big.img --image v1.bimg --kernel vmlinuz --initramfs updater.img \\
+      --confirmed --area-size 2G --size 16G --append 'console=ttyS0 console=tty0'
+  qemu-system-x86_64 -m 512 -nographic -drive file=machine.img,format=raw,if=virtio
+"""
+
+
+def add_commands(groups: Groups) -> None:
+    """Add ``disk`` and its commands."""
+    commands = new_group(groups, "disk", "make bootable disk files", EXAMPLES)
+    create = new_command(commands, "create", "make a bootable disk file", CREATE_TEXT)
+    create.set_defaults(run=run_create)
+    create.add_argument("out", metavar="OUT", type=Path, help="disk file to make")
+    need = create.add_argument_group("needed")
+    need.add_argument("--image", metavar="FILE", type=Path, required=True, help="image (.bimg)")
+    need.add_argument(
+        "--kernel", metavar="FILE", type=Path, required=True, help="the updater's kernel"
+    )
+    need.add_argument(
+        "--initramfs", metavar="FILE", type=Path, required=True, help="the updater's initramfs"
+    )
+    what = create.add_argument_group("what is on it")
+    what.add_argument(
+        "--confirmed",
+        action="store_true",
+        help="the image is known to be good: put it into primary and backup, not into staging",
+    )
+    what.add_argument(
+        "--append",
+        metavar="WORDS",
+        default="console=ttyS0",
+        help="kernel options for the updater (default: console=ttyS0)",
+    )
+    what.add_argument(
+        "--menu-seconds",
+        metavar="N",
+        type=natural,
+        default=1,
+        help="how long Esc calls up the boot menu; 0 starts at once (default: 1)",
+    )
+    sizes = create.add_argument_group("sizes, such as 64M or 2G")
+    for option, words in (
+        ("--area-size", "each of the three image areas (default: 64M)"),
+        ("--esp-size", "boot partition (default: 96M; with 4096-byte sectors the least for FAT32)"),
+        ("--data-size", "data partition (default: 64M, or what --size leaves)"),
+        ("--size", "the whole disk (default: what the partitions need)"),
+    ):
+        sizes.add_argument(option, metavar="SIZE", type=size_argument, help=words)
+    sizes.add_argument(
+        "--sector-size",
+        type=int,
+        choices=(512, 4096),
+        default=512,
+        help="logical sector size; a BIOS starts 512 only (default: 512)",
+    )
+    create.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    create.add_argument(
+        "--seed", metavar="TEXT", help="the same GUIDs for the same text, for tests"
+    )
+
+
+class _Shown:
+    """Shows each piece of work: a name at once, a bar where bytes are counted."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._done = 0
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """As ``disk.create.Progress``."""
+        if total and self._bar is None:
+            self._bar = Progress(what, total, sys.stderr)
+        if total and self._bar is not None:
+            self._bar.tick(done - self._done)
+            self._done = done
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """No more bytes follow."""
+        if self._bar is not None:
+            self._bar.end()
+            self._bar = None
+
+
+def run_create(args: argparse.Namespace) -> ExitCode:
+    """Make a disk file and say what is on it."""
+    from bootsvc.disk.create import DiskContents, create_disk
+    from bootsvc.disk.partition import DEFAULT_AREA_SIZE, plan
+
+    layout = plan(
+        area_size=DEFAULT_AREA_SIZE if args.area_size is None else args.area_size,
+        esp_size=args.esp_size,
+        data_size=args.data_size,
+        size=args.size,
+        sector_size=args.sector_size,
+        seed=args.seed,
+    )
+    contents = DiskContents(
+        image=args.image,
+        kernel=args.kernel,
+        initramfs=args.initramfs,
+        confirmed=args.confirmed,
+        options=args.append,
+        menu_seconds=args.menu_seconds,
+    )
+    shown = _Shown()
+    try:
+        footer = create_disk(args.out, layout, contents, force=args.force, progress=shown.update)
+    finally:
+        shown.end()
+    show(summary(args.out, layout, footer, confirmed=args.confirmed))
+    return ExitCode.OK
+
+
+def summary(out: Path, layout: DiskLayout, footer: Footer, *, confirmed: bool) -> str:
+    """What was made and what it will do, in words; pure."""
+    manifest = footer.manifest
+    lines = [f"{out}: {describe_size(layout.size)}, {layout.sector_size}-byte sectors"]
+    lines += [
+        f"  {number}  {part.name:16} {describe_size(part.size):>10}  at {part.offset}"
+        for number, part in enumerate(layout.partitions, start=1)
+    ]
+    where = "primary and backup" if confirmed else "staging"
+    lines.append(
+        f"image {manifest.number} ({manifest.label}) in {where},"
+        f" identity {footer.identity.hex()[:16]}"
+    )
+    lines.append(
+        "first start: boots it" if confirmed else "first start: installs it and starts it on trial"
+    )
+    if not layout.boots_from_bios:
+        lines.append("without a boot loader: a BIOS starts disks with 512-byte sectors only")
+    return "\n".join(lines)
