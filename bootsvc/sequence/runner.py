@@ -79,6 +79,7 @@ class Runner:
     reporter: Reporter
     seen: Observation = field(init=False)
     _whole: dict[Area, tuple[Footer, bytes]] = field(init=False, default_factory=dict)
+    _stage: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.seen = Observation(
@@ -165,12 +166,8 @@ class Runner:
             copy_failure=None,
             copies_failed=0,
         )
-        if written.phase is not before:
-            self.reporter.stage(
-                written.phase.name.lower(),
-                code=int(written.status_code),
-                boot=written.boot_area.name.lower(),
-            )
+        if written.phase is not before or action.takes_try:
+            self._mark(written.phase.name.lower())
 
     def _cannot_write(self, error: StorageError) -> None:
         self.reporter.say(f"ALARM the record cannot be written: {error}")
@@ -190,7 +187,7 @@ class Runner:
         window = self.disk.areas[area]
         footer: Footer | None = None
         if installing:
-            self.reporter.stage("check")
+            self._mark("check")
         try:
             footer = read_footer(window)
             if installing:
@@ -201,6 +198,8 @@ class Runner:
             self.reporter.end()
         except BootsvcError as exc:
             self.reporter.end()
+            if installing:
+                self._mark("refused")
             self._refuse(area, exc, footer)
         else:
             self._found(area, footer, Check.VERIFIED)
@@ -216,11 +215,11 @@ class Runner:
         counts = CopyCounts()
         self._whole.pop(target, None)
         try:
-            self.reporter.stage(work)
+            self._mark(work)
             self.reporter.begin(work, footer.manifest.size)
             copy_image(windows[source], windows[target], footer, leaves, counts, self.reporter.tick)
             self.reporter.end(counts)
-            self.reporter.stage("verify")
+            self._mark("verify")
             self.reporter.begin(f"verify {target.name.lower()}", footer.manifest.size)
             verify_copy(windows[target], footer, leaves, self.reporter.tick)
             self.reporter.end()
@@ -244,6 +243,17 @@ class Runner:
         unbootable = self.seen.finding(area).unbootable
         finding = replace(_finding(footer, check), unbootable=unbootable)
         self.seen = self.seen.with_finding(area, finding)
+
+    def _mark(self, name: str) -> None:
+        """Tell once that a stage began, with what the record says meanwhile."""
+        status = self.seen.status
+        if name == self._stage or status is None:
+            return
+        self._stage = name
+        facts = {"code": int(status.status_code), "boot": status.boot_area.name.lower()}
+        if name == "trial":
+            facts["tries_left"] = status.tries_left
+        self.reporter.stage(name, **facts)
 
     def _refuse(self, area: Area, error: BootsvcError, footer: Footer | None) -> None:
         self.reporter.say(f"{area.name.lower()} refused: {error}")
