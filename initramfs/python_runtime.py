@@ -205,7 +205,9 @@ def _run_child(python: Path, order: dict[str, Any]) -> dict[str, Any]:
     environment = {"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"}
     # -P and -s keep this directory and the user's packages out; -I would do so as well, but
     # it would also ignore the fixed hash seed.
-    command = [str(python), "-S", "-s", "-P", "-B", str(CHILD)]
+    # no_debug_ranges leaves column numbers out of the .pyc files, a quarter of their bytes:
+    # a traceback needs the source to show them, and there is none in the image.
+    command = [str(python), "-S", "-s", "-P", "-B", "-X", "no_debug_ranges", str(CHILD)]
     try:
         done = subprocess.run(
             command,

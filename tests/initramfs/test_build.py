@@ -1,0 +1,148 @@
+"""A whole small build: the same bytes twice, what is inside, what stops it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from initramfs.__main__ import main
+from initramfs.build import BuildReport, BuildRequest, build
+from initramfs.contents import HERE
+from initramfs.errors import ContentsError, PythonError
+
+ENTRY = "LAZY_IMPORTS = ('json',)\nimport struct\n\ndef main():\n    return 3\n"
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> BuildRequest:
+    """The smallest build: an entry that needs nearly nothing, no kernel modules."""
+    package = tmp_path / "project/bootsvc"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "small.py").write_text(ENTRY)
+    config = tmp_path / "settings.toml"
+    config.write_text("tries = 3\n")
+    key = tmp_path / "site.pub"
+    key.write_text("00" * 32)
+    return BuildRequest(
+        output=tmp_path / "out.cpio",
+        entry="bootsvc.small",
+        project=tmp_path / "project",
+        compression="none",
+        config=config,
+        keys=(key,),
+    )
+
+
+def paths(report: BuildReport) -> set[str]:
+    return {item.path for item in report.items}
+
+
+def test_two_builds_have_the_same_bytes(request_: BuildRequest, tmp_path: Path) -> None:
+    first = build(request_)
+    one = first.output.read_bytes()
+    build(request_)
+    assert request_.output.read_bytes() == one
+    assert first.size == first.raw_size == len(one)
+    assert not list(tmp_path.glob("*.partial"))
+    # Neither this machine's folders nor its users are in the archive.
+    assert str(tmp_path).encode() not in one
+    assert str(HERE.parent).encode() not in one
+
+
+def test_all_that_the_start_needs_is_inside(request_: BuildRequest) -> None:
+    report = build(request_)
+    wanted = {
+        "/init",
+        "/dev/console",
+        "/dev/urandom",
+        "/usr/bin/python3",
+        "/usr/bin/busybox",
+        "/usr/sbin/modprobe",
+        "/usr/lib/bootsvc/updater.pyc",
+        "/usr/lib/bootsvc/record.sh",
+        "/usr/lib/bootsvc/overlay.sh",
+        "/usr/lib/python3/dist-packages/bootsvc/small.pyc",
+        "/etc/bootsvc/bootsvc.toml",
+        "/etc/bootsvc/keys/site.pub",
+    }
+    assert wanted <= paths(report)
+    assert any(path.endswith("/json/__init__.pyc") for path in paths(report))
+    assert not [path for path in paths(report) if path.endswith(".py")]
+    assert all(item.reason for item in report.items)
+
+
+def test_the_table_accounts_for_every_byte(
+    request_: BuildRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        str(request_.output), "--compress", "none", "--entry", request_.entry,
+        "--project", str(request_.project), "--json",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    table = json.loads(capsys.readouterr().out)
+    total = sum(item["size"] for item in table["items"])
+    assert total == sum(group["size"] for group in table["groups"].values())
+    # Headers, names and padding are all that the archive has beside.
+    assert total < table["raw_size"] < total + 200 * (len(table["items"]) + 40)
+    assert "no --key" in " ".join(table["notes"])
+
+
+def test_an_import_outside_the_allowed_set_stops_the_build_by_name(
+    request_: BuildRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (request_.project / "stranger.py").write_text("")
+    (request_.project / "bootsvc/small.py").write_text("import stranger\n" + ENTRY)
+    with pytest.raises(PythonError, match="module stranger"):
+        build(request_)
+    arguments = [
+        str(request_.output),
+        "--entry",
+        request_.entry,
+        "--project",
+        str(request_.project),
+    ]
+    assert main(arguments) == 1
+    assert "module stranger" in capsys.readouterr().err
+    assert not request_.output.exists()
+
+
+def test_a_private_key_never_goes_in(request_: BuildRequest, tmp_path: Path) -> None:
+    private = tmp_path / "site.key"
+    private.write_text("secret")
+    request = BuildRequest(**{**vars(request_), "keys": (private,)})
+    with pytest.raises(ContentsError, match=r"site\.key is no public key"):
+        build(request)
+
+
+def test_a_missing_applet_is_named(request_: BuildRequest, tmp_path: Path) -> None:
+    fake = tmp_path / "busybox"
+    fake.write_text("#!/bin/sh\necho sh; echo cat\n")
+    fake.chmod(0o755)
+    request = BuildRequest(**{**vars(request_), "busybox": fake})
+    with pytest.raises(ContentsError, match=r"has no applet .*mount"):
+        build(request)
+
+
+def test_a_kernel_that_is_not_there_is_named(
+    request_: BuildRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(request_.output), "--kernel-root", str(tmp_path / "none")]) == 1
+    assert str(tmp_path / "none") in capsys.readouterr().err
+    assert main([str(request_.output), "--kernel", "9.9.9-none"]) == 1
+    assert "9.9.9-none" in capsys.readouterr().err
+
+
+def test_a_packed_archive_unpacks_to_the_plain_one(request_: BuildRequest, tmp_path: Path) -> None:
+    build(request_)
+    plain = request_.output.read_bytes()
+    packed = BuildRequest(
+        **{**vars(request_), "compression": "gzip", "output": tmp_path / "out.cpio.gz"}
+    )
+    report = build(packed)
+    assert report.size < report.raw_size / 2
+    unpacked = subprocess.run(
+        ["gzip", "-dc", report.output], capture_output=True, check=True
+    ).stdout
+    assert unpacked == plain

@@ -1,0 +1,91 @@
+"""files.toml and modules.toml: every entry has a reason, wrong entries are named."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from initramfs.contents import FILES_TOML, MODULES_TOML, read_contents, read_profiles
+from initramfs.errors import ContentsError
+
+HERE = FILES_TOML.parent
+
+
+def entries_of(value: Any) -> list[dict[str, Any]]:
+    """Every table in a list of tables, however deep."""
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, dict)]
+    if isinstance(value, dict):
+        return [entry for item in value.values() for entry in entries_of(item)]
+    return []
+
+
+@pytest.mark.parametrize("path", [FILES_TOML, MODULES_TOML])
+def test_every_entry_has_a_reason_of_its_own_words(path: Path) -> None:
+    entries = entries_of(tomllib.loads(path.read_text()))
+    assert len(entries) > 15
+    for entry in entries:
+        assert len(entry.get("reason", "")) > 3, entry
+
+
+def test_an_entry_without_a_reason_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "files.toml"
+    file.write_text('[[directory]]\npath = "/srv"\n')
+    with pytest.raises(ContentsError, match="directory /srv has no reason"):
+        read_contents(file)
+
+
+def test_an_unknown_key_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "files.toml"
+    file.write_text('[[directory]]\npath = "/srv"\nreason = "because"\ncolour = "red"\n')
+    with pytest.raises(ContentsError, match=r"directory /srv: .*colour"):
+        read_contents(file)
+
+
+def test_a_profile_has_all_of_those_it_includes() -> None:
+    profiles = read_profiles()
+    names = {choice.name for choice in profiles["pc"].modules}
+    assert {choice.name for choice in profiles["virtio-nvme"].modules} < names
+
+
+def test_a_profile_that_includes_itself_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "modules.toml"
+    file.write_text('[profiles.a]\ntitle = "x"\nincludes = ["a"]\n')
+    with pytest.raises(ContentsError, match="includes itself"):
+        read_profiles(file)
+
+
+def test_hardware_watchdogs_are_loaded_with_nowayout() -> None:
+    # Without it kexec's reboot notifier stops the watchdog that the updater armed.
+    choices = {choice.name: choice for choice in read_profiles()["pc"].modules}
+    for name in ("i6300esb", "iTCO_wdt", "sp5100_tco"):
+        assert "nowayout=1" in choices[name].options
+
+
+def test_stand_ins_and_scripts_exist() -> None:
+    contents = read_contents()
+    for standin in contents.standins:
+        assert (HERE / standin.source).is_file(), standin
+    for script in contents.scripts:
+        assert (HERE / script.source).is_file(), script
+
+
+def test_every_command_of_the_scripts_is_an_applet() -> None:
+    offered = {name for applets in read_contents().applets for name in applets.names}
+    builtin = subprocess.run(
+        ["bash", "-c", "compgen -b -k"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    for script in ("init", "record.sh", "overlay.sh"):
+        text = (HERE / script).read_text()
+        functions = set(re.findall(r"^([a-z_]+)\(\)", text, re.MULTILINE))
+        used = set(
+            re.findall(
+                r"(?:^|\||&&|then|do|if|!|\$\()\s*([a-z][a-z0-9_]+)(?= )", text, re.MULTILINE
+            )
+        )
+        programs = {word for word in used if any(Path(d, word).exists() for d in ("/bin", "/sbin"))}
+        assert programs, script
+        assert programs - functions - set(builtin) <= offered, script

@@ -1,0 +1,167 @@
+"""The shell side of the updater: syntax, and the record parser of the fallback."""
+
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+
+from bootsvc.formats.boot_status import Area, BootStatus, Phase, StatusCode, build
+from initramfs.contents import HERE
+
+BUSYBOX = shutil.which("busybox")
+needs_busybox = pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed")
+COPY_1 = 2 * 1024 * 1024
+
+
+def record(*, code: int = 1, area: int = 1, sequence: int = 1, phase: int = 2) -> bytes:
+    """A record with only the fields that the shell reads, by struct alone."""
+    body = struct.pack("<8sHHBBBBQ", b"BOOTSVC\0", 1, 512, code, phase, area, 0, sequence)
+    body = body.ljust(508, b"\0")
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def status_partition(folder: Path, copy_0: bytes, copy_1: bytes) -> Path:
+    path = folder / "status"
+    data = bytearray(4 * 1024 * 1024)
+    data[: len(copy_0)] = copy_0
+    data[COPY_1 : COPY_1 + len(copy_1)] = copy_1
+    path.write_bytes(data)
+    return path
+
+
+def parse(folder: Path, device: Path) -> dict[str, str]:
+    """Run record_read in busybox sh, with busybox's applets and no other program."""
+    assert BUSYBOX is not None
+    bin_dir = folder / "bin"
+    if not bin_dir.exists():
+        bin_dir.mkdir()
+        for name in ("od", "tr", "dd", "head", "tail", "gzip", "wc", "cut"):
+            (bin_dir / name).symlink_to(BUSYBOX)
+    script = (
+        f'. {HERE / "record.sh"}\nrecord_read "{device}" "{folder}"\necho "result=$?"\n'
+        'echo "area=$RECORD_AREA"\necho "code=$RECORD_CODE"\n'
+        'echo "sequence=$RECORD_SEQUENCE"\necho "reason=$RECORD_REASON"\n'
+    )
+    done = subprocess.run(
+        [BUSYBOX, "sh", "-c", script],
+        env={"PATH": str(bin_dir)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+@needs_busybox
+@pytest.mark.parametrize("script", ["init", "record.sh", "overlay.sh"])
+def test_scripts_are_valid_for_busybox_sh(script: str) -> None:
+    assert BUSYBOX is not None
+    subprocess.run([BUSYBOX, "sh", "-n", HERE / script], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing() -> None:
+    done = subprocess.run(
+        ["shellcheck", "-s", "sh", "-x", "-P", HERE.parent, HERE / "init", HERE / "record.sh"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@needs_busybox
+@pytest.mark.parametrize(("number", "name"), [(0, "none"), (1, "primary"), (2, "backup")])
+def test_the_boot_area_is_read_by_name(tmp_path: Path, number: int, name: str) -> None:
+    copy = record(area=number, code=2, sequence=7)
+    result = parse(tmp_path, status_partition(tmp_path, copy, copy))
+    assert result["result"] == "0"
+    assert result["area"] == name
+    assert result["code"] == "2"
+    assert result["sequence"] == "0000000000000007"
+
+
+@needs_busybox
+@pytest.mark.parametrize("higher_first", [True, False])
+@pytest.mark.parametrize(
+    ("low", "high"), [(9, 10), (255, 256), (1, 2**63 + 5), (2**63 - 1, 2**64 - 1)]
+)
+def test_the_copy_with_the_higher_sequence_wins(
+    tmp_path: Path, low: int, high: int, higher_first: bool
+) -> None:
+    old, new = record(area=1, sequence=low), record(area=2, sequence=high)
+    copies = (new, old) if higher_first else (old, new)
+    result = parse(tmp_path, status_partition(tmp_path, *copies))
+    assert result["area"] == "backup"
+    assert int(result["sequence"], 16) == high
+
+
+@needs_busybox
+@pytest.mark.parametrize("offset", [0, 7, 12, 14, 16, 100, 507, 508, 511])
+def test_a_copy_with_one_flipped_bit_is_not_believed(tmp_path: Path, offset: int) -> None:
+    damaged = bytearray(record(area=2, sequence=99))
+    damaged[offset] ^= 0x10
+    result = parse(tmp_path, status_partition(tmp_path, bytes(damaged), record(area=1)))
+    assert result["area"] == "primary"
+    assert result["sequence"] == "0000000000000001"
+
+
+@needs_busybox
+@pytest.mark.parametrize("change", [{"code": 0}, {"code": 4}, {"area": 3}, {"area": 255}])
+def test_a_record_with_unknown_values_is_not_believed(
+    tmp_path: Path, change: dict[str, int]
+) -> None:
+    result = parse(tmp_path, status_partition(tmp_path, record(**change), b""))
+    assert result["result"] == "1"
+
+
+@needs_busybox
+def test_no_valid_copy_is_a_reason_and_no_area(tmp_path: Path) -> None:
+    result = parse(tmp_path, status_partition(tmp_path, b"", b"\xff" * 512))
+    assert result["result"] == "1"
+    assert "no valid copy" in result["reason"]
+    assert result["area"] == ""
+
+
+@needs_busybox
+def test_a_partition_that_ends_early_is_no_valid_copy(tmp_path: Path) -> None:
+    device = tmp_path / "status"
+    device.write_bytes(record()[:511])
+    assert parse(tmp_path, device)["result"] == "1"
+
+
+@needs_busybox
+def test_equal_sequences_with_different_bytes_are_refused(tmp_path: Path) -> None:
+    result = parse(tmp_path, status_partition(tmp_path, record(area=1), record(area=2)))
+    assert result["result"] == "1"
+    assert "differ" in result["reason"]
+
+
+@needs_busybox
+@pytest.mark.parametrize(
+    ("code", "phase", "area"),
+    [
+        ("WORKING", "IDLE", "PRIMARY"),
+        ("BACKUP", "COPY", "BACKUP"),
+        ("FIRST_START", "TRIAL", "PRIMARY"),
+        ("WORKING", "INSTALL", "NONE"),
+    ],
+)
+def test_the_shell_reads_what_the_library_writes(
+    tmp_path: Path, code: str, phase: str, area: str
+) -> None:
+    status = BootStatus(
+        status_code=StatusCode[code],
+        phase=Phase[phase],
+        boot_area=Area[area],
+        sequence=123456789,
+        tries_left=1,
+    )
+    data = build(status)
+    result = parse(tmp_path, status_partition(tmp_path, data, data))
+    assert result["area"] == area.lower()
+    assert int(result["code"]) == StatusCode[code]
+    assert int(result["sequence"], 16) == 123456789
