@@ -4,6 +4,11 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 BUILD := build
+KERNEL ?= cloud
+INITRAMFS = $(BUILD)/initramfs/$(KERNEL)-shipped.cpio.zst
+IMAGE ?= $(BUILD)/images/debian-v1.bimg
+AREA_SIZE ?= 256M
+DISK ?= $(BUILD)/disk/machine.img
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -15,7 +20,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
-setup: ## install what is missing: Debian packages (says which and why first; sudo where not root) and .venv
+setup: ## install what is missing: Debian packages (says which and why first; sudo if not root), .venv
 	@.ci/setup --venv $(VENV)
 
 .PHONY: check
@@ -26,9 +31,52 @@ check: setup ## lint, types, layers and the fast tests: under a minute, no root,
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m pytest -q -n 2 tests
 
+.PHONY: test
+test: check images ## everything: check, then all scenarios in virtual machines, two at a time
+	@$(PY) -m pytest -n 2 --dist worksteal qemu-lab/scenarios
+
+.PHONY: demo
+demo: images ## the main job, narrated: install, update, confirm, a bad version thrown back, a timeline
+	@$(PY) -m qemu_lab.demo
+
+.PHONY: kernels
+kernels: setup ## fetch and unpack Debian's kernels (cloud and generic); nothing is installed on this machine
+	@$(PY) -m qemu_lab.images kernels
+
+.PHONY: images
+images: kernels deb ## build what the virtual machines boot: Debian images, probe images, updater initramfs
+	@$(PY) -m qemu_lab.images build
+
+.PHONY: initramfs
+initramfs: kernels ## build the updater's initramfs as shipped (KERNEL=cloud|generic) and show what takes how much
+	@mkdir -p $(BUILD)/initramfs $(BUILD)/keys
+	@[ -e $(BUILD)/keys/lab.pub ] || $(PY) -m bootsvc.cli key new $(BUILD)/keys/lab
+	@echo 'compatible = "lab"' > $(BUILD)/initramfs/shipped.toml
+	@$(PY) -m initramfs $(INITRAMFS) --kernel-root $(BUILD)/kernels/$(KERNEL) --measure --entry bootsvc.updater \
+		--key $(BUILD)/keys/lab.pub --config $(BUILD)/initramfs/shipped.toml
+
+.PHONY: deb
+deb: setup ## build the Debian package for the OS inside an image
+	@$(PY) -m bootsvc.packaging
+
+.PHONY: disk
+disk: initramfs images ## make a bootable disk file, DISK=..., from an image, IMAGE=...
+	@mkdir -p $(dir $(DISK))
+	@$(PY) -m bootsvc.cli disk create $(DISK) --force --image $(IMAGE) --area-size $(AREA_SIZE) \
+		--kernel $(BUILD)/kernels/$(KERNEL)/boot/vmlinuz-* --initramfs $(INITRAMFS)
+
+.PHONY: lab
+lab: setup ## start DISK=... in a virtual machine, its serial console in this terminal
+	@[ -e $(DISK) ] || $(MAKE) disk
+	@$(PY) -m qemu_lab run $(DISK) --memory 512
+
+.PHONY: bench
+bench: images ## measure on this machine: start, update by phase, sizes, least memory
+	@$(PY) -m qemu_lab.bench
+
 .PHONY: clean
 clean: ## remove what tests and demo leave behind (disks, transcripts, caches); keeps kernels and images
-	@rm -rf $(BUILD)/demo $(BUILD)/tests $(BUILD)/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(BUILD)/demo $(BUILD)/disk $(BUILD)/tests $(BUILD)/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find bootsvc initramfs qemu-lab tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: distclean
