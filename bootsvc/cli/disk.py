@@ -1,4 +1,4 @@
-"""``bootsvc disk``: makes bootable disk files."""
+"""``bootsvc disk``: makes bootable disk files, and shows how a disk is laid out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from bootsvc.storage.image_area import Footer
 
 EXAMPLES = """\
-example:
+examples:
   bootsvc disk create machine.img --image v1.bimg --kernel vmlinuz --initramfs updater.img
+  bootsvc disk show machine.img
 """
 
 CREATE_TEXT = """\
@@ -37,7 +38,8 @@ examples:
 
 def add_commands(groups: Groups) -> None:
     """Add ``disk`` and its commands."""
-    commands = new_group(groups, "disk", "make bootable disk files", EXAMPLES)
+    commands = new_group(groups, "disk", "make and show bootable disk files", EXAMPLES)
+    _add_show(commands)
     create = new_command(commands, "create", "make a bootable disk file", CREATE_TEXT)
     create.set_defaults(run=run_create)
     create.add_argument("out", metavar="OUT", type=Path, help="disk file to make")
@@ -87,6 +89,12 @@ def add_commands(groups: Groups) -> None:
     create.add_argument(
         "--seed", metavar="TEXT", help="the same GUIDs for the same text, for tests"
     )
+
+
+def _add_show(commands: Groups) -> None:
+    shown = new_command(commands, "show", "show a disk's partitions and boot status", "")
+    shown.add_argument("disk", metavar="DISK", type=Path, help="disk or disk file")
+    shown.set_defaults(run=run_show)
 
 
 class _Shown:
@@ -140,6 +148,21 @@ def run_create(args: argparse.Namespace) -> ExitCode:
     finally:
         shown.end()
     show(summary(args.out, layout, footer, confirmed=args.confirmed))
+    return ExitCode.OK
+
+
+def run_show(args: argparse.Namespace) -> ExitCode:
+    """Show a disk's partitions and boot status."""
+    from bootsvc.cli.status_report import gather, text
+    from bootsvc.os_side.machine import open_machine
+
+    with open_machine(args.disk, writable=False) as machine:
+        device, gpt = machine.disk.device, machine.disk.gpt
+        spare = "; only the spare partition table is readable" if gpt.is_spare else ""
+        show(f"{device.name}: {describe_size(device.size)}, GUID {gpt.disk_guid}{spare}")
+        for part in gpt.partitions:
+            show(f"  {part.index}  {part.name:16} {describe_size(part.size):>10}  at {part.offset}")
+        show(text(gather(machine, (), None, ())))
     return ExitCode.OK
 
 

@@ -129,7 +129,7 @@ def run_make(args: argparse.Namespace) -> ExitCode:
     from bootsvc.errors import StorageError
     from bootsvc.image.keys import load_signing_key
     from bootsvc.image.make import BootOptions, lineage_of, make_image
-    from bootsvc.image.read import open_bimg
+    from bootsvc.storage.image_file import open_bimg
 
     key = load_signing_key(args.key)
     try:
@@ -165,7 +165,7 @@ def run_make(args: argparse.Namespace) -> ExitCode:
 
 
 def _parent_identity(text: str | None) -> bytes | None:
-    from bootsvc.image.read import open_bimg
+    from bootsvc.storage.image_file import open_bimg
 
     if text is None:
         return None
@@ -177,7 +177,7 @@ def _parent_identity(text: str | None) -> bytes | None:
 
 def run_show(args: argparse.Namespace) -> ExitCode:
     """Show what an image file says of itself."""
-    from bootsvc.image.read import open_bimg
+    from bootsvc.storage.image_file import open_bimg
 
     with open_bimg(args.image) as (device, footer):
         if args.json:
@@ -190,9 +190,10 @@ def run_show(args: argparse.Namespace) -> ExitCode:
 
 def run_verify(args: argparse.Namespace) -> ExitCode:
     """Check an image file in full."""
-    from bootsvc.image.read import open_bimg
-    from bootsvc.os_side.site import KEYS_DIR, load_public_keys
+    from bootsvc.os_side.site import load_public_keys
+    from bootsvc.settings import KEYS_DIR
     from bootsvc.storage.image_area import check_signature, read_leaves, verify_content
+    from bootsvc.storage.image_file import open_bimg
 
     keys = load_public_keys(args.keys or KEYS_DIR)
     with open_bimg(args.image) as (device, footer):

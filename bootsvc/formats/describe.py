@@ -127,3 +127,25 @@ def next_start(status: BootStatus) -> str:
         Phase.ROT: "repair primary, then start it",
         Phase.HALT: "stop in the rescue shell: no image verifies",
     }.get(status.phase, "look at both areas")
+
+
+def why_next_start(status: BootStatus) -> str:
+    """Why the next start will do what ``next_start`` says."""
+    if status.phase in (Phase.IDLE, Phase.DEGRADED) and status.request is not Request.NONE:
+        return {
+            Request.UPDATE: "an update was asked for (bootsvc stage)",
+            Request.ROLLBACK: "it was asked for (bootsvc rollback)",
+            Request.BOOT_BACKUP_ONCE: "it was asked for at the console",
+        }[status.request]
+    if status.phase is Phase.IDLE:
+        return "primary is confirmed, and nothing was asked for"
+    if status.phase is Phase.TRIAL:
+        return "the new image has not confirmed itself yet (bootsvc confirm)"
+    if status.phase in (Phase.RESTORE, Phase.DEGRADED, Phase.ROT, Phase.HALT):
+        return f"last failure: {describe_failure(status.last_failure)}"
+    return {
+        Phase.INSTALL: "the disk is new",
+        Phase.BACKUP: "an update was begun",
+        Phase.COPY: "an update was begun",
+        Phase.ROLLBACK: "going back was begun on request",
+    }.get(status.phase, PHASES[status.phase])

@@ -8,9 +8,11 @@ into the signed boot section with digests, so nothing unsigned in the area decid
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootsvc.boot.cmdline import image_words, split_words
 from bootsvc.errors import BootError
 from bootsvc.formats.manifest import BootFile
 from bootsvc.image.rootfs import RootFs, read_text, resolve
@@ -21,12 +23,6 @@ BOOT = "/boot"
 
 INITRD_NAMES = ("initrd.img-{release}", "initramfs-{release}.img", "initrd-{release}")
 """What Debian, Fedora and SUSE call the initrd of a kernel release."""
-
-SET_BY_UPDATER = (
-    *("root", "rootfstype", "rootflags", "ro", "rw", "init", "panic"),
-    *("initrd", "BOOT_IMAGE"),
-)
-"""Options that belong to the machine and the start, not to the image: the updater sets them."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +72,23 @@ def extract_boot_file(rootfs: RootFs, path: str, target: Path) -> BootFile:
         return BootFile(path, size, hashlib.file_digest(file, "sha256").digest())
 
 
-def combine_options(found: str, extra: list[str]) -> str:
+def combine_options(found: str, extra: Sequence[str]) -> str:
     """The options to sign: those of the boot entry without what the updater sets, then ``extra``.
 
     Raises:
         BootError: ``extra`` names an option that the updater sets.
     """
-    for word in (word for text in extra for word in text.split()):
-        if _is_set_by_updater(word):
-            raise BootError(
-                f"option {word!r}: the updater sets it at each start",
-                hint="leave it out; not in an image: " + ", ".join((*SET_BY_UPDATER, "bootsvc.*")),
-            )
-    kept = [word for word in found.split() if not _is_set_by_updater(word)]
-    return " ".join([*kept, *" ".join(extra).split()])
-
-
-def _is_set_by_updater(word: str) -> bool:
-    name = word.partition("=")[0]
-    return name in SET_BY_UPDATER or name.startswith("bootsvc.")
+    for text in extra:
+        kept = image_words(text)
+        for word in split_words(text):
+            if word not in kept or word.startswith("init="):
+                raise BootError(
+                    f"option {word!r}: not for an image to decide; the updater sets it at a start",
+                    hint="leave it out; the first program is given as --init",
+                )
+    # A boot entry was written for the place it was installed to: root= there means nothing here.
+    words = [word for word in image_words(found) if not word.startswith("init=")]
+    return " ".join([*words, *extra]).strip()
 
 
 def _newest_entry(rootfs: RootFs) -> tuple[str, str | None, str] | None:

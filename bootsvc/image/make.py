@@ -140,7 +140,7 @@ def read_boot_section(rootfs: Path, boot: BootOptions) -> BootSection:
     """The boot section for the file system in ``rootfs``; see ``make_image`` for the errors."""
     image = open_rootfs(rootfs)
     found = find_boot_files(image, with_initrd=boot.with_initrd)
-    options = combine_options(found.options, list(boot.options))
+    options = combine_options(found.options, boot.options)
     with tempfile.TemporaryDirectory(prefix="bootsvc-image-") as folder:
         copy = Path(folder) / "file"
         kernel = extract_boot_file(image, found.kernel, copy)

@@ -1,17 +1,28 @@
-"""The site's trusted keys and settings, as files of the running OS."""
+"""What this machine accepts: the trusted keys and the settings of the running OS."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from bootsvc.errors import StorageError
+from bootsvc.sequence.checks import Site
+from bootsvc.settings import DEFAULT_PATH, KEYS_DIR, load
 from bootsvc.trust.keys import PublicKey, parse_public_key
 
-KEYS_DIR = Path("/etc/bootsvc/keys")
-SETTINGS_FILE = Path("/etc/bootsvc/bootsvc.toml")
+_HINT = f"put the publisher's NAME.pub into {KEYS_DIR}, or give --keys PATH"
 
 
-def load_public_keys(path: Path) -> tuple[PublicKey, ...]:
+def load_site(keys: Path = KEYS_DIR, settings: Path = DEFAULT_PATH) -> Site:
+    """Keys and machine type of this machine.
+
+    Raises:
+        StorageError, FormatError: see ``load_public_keys``.
+        SettingsError: the settings file has a mistake; it is named.
+    """
+    return Site(load_public_keys(keys), load(settings).compatible)
+
+
+def load_public_keys(path: Path = KEYS_DIR) -> tuple[PublicKey, ...]:
     """The public keys in the folder ``path`` (its *.pub files), or in the file ``path``.
 
     Raises:
@@ -26,12 +37,8 @@ def load_public_keys(path: Path) -> tuple[PublicKey, ...]:
         )
     except OSError as exc:
         raise StorageError(
-            f"{path}: trusted keys cannot be read: {exc.strerror}",
-            hint="put the publisher's NAME.pub into /etc/bootsvc/keys, or give --keys PATH",
+            f"{path}: trusted keys cannot be read: {exc.strerror}", hint=_HINT
         ) from exc
     if not keys:
-        raise StorageError(
-            f"{path}: no trusted key (*.pub) there",
-            hint="put the publisher's NAME.pub into /etc/bootsvc/keys, or give --keys PATH",
-        )
+        raise StorageError(f"{path}: no trusted key (*.pub) there", hint=_HINT)
     return keys

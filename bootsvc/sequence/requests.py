@@ -133,6 +133,12 @@ def update_requested(
     )
 
 
+def kept_in_staging(status: BootStatus, staged: AreaRecord) -> BootStatus:
+    """The staged image is whole and stays there; nothing is asked of the next start."""
+    check_stageable(status)
+    return replace(status, staging=replace(staged, state=AreaState.VALID))
+
+
 def check_not_failed(status: BootStatus, identity: bytes, *, again: bool) -> None:
     """Raise FailedBeforeError where this image failed here and nobody asked for it again."""
     if identity in status.failed and not again:

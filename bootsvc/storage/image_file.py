@@ -1,4 +1,4 @@
-"""Opens an image file (.bimg), and says what is wrong with one that is none."""
+"""An image file (.bimg): opens it, and says what is wrong with a file that is none."""
 
 from __future__ import annotations
 

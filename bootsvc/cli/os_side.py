@@ -1,0 +1,409 @@
+"""The commands of the running OS: status, stage, confirm, reject, rollback, verify."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.cli.output import progress, show, show_json, show_note
+from bootsvc.cli.parsing import Groups, new_command
+
+if TYPE_CHECKING:
+    from bootsvc.formats.boot_status import Area
+    from bootsvc.os_side.machine import Machine
+    from bootsvc.sequence.checks import Site
+    from bootsvc.sequence.requests import Started
+    from bootsvc.storage.device import Device
+    from bootsvc.storage.image_area import Footer
+
+RUN_DIR = Path("/run/bootsvc")
+HELPERS_DIR = Path("/usr/lib/bootsvc")
+SANE_CLOCK_S = 1_700_000_000
+"""A clock that shows less was never set."""
+
+AREA_NAMES = ("primary", "backup", "staging")
+REASONS = ("not-confirmed", "health-check")
+
+STAGE_TEXT = """\
+Checks come first: signature, machine type, version floor, sizes, every digest; a refused image
+leaves the disk as it is. Then it is written to the staging area (only blocks that differ), read
+back, and the next start is asked to install it. Ctrl-C at any time loses nothing.
+
+examples:
+  bootsvc stage v2.bimg && reboot
+  bootsvc stage v2.bimg --again          although it failed on this machine before
+  bootsvc stage v1.bimg --no-request     keep it in staging, for repairs; install nothing
+"""
+STATUS_TEXT = """\
+examples:
+  bootsvc status
+  bootsvc status --json | jq .next_start
+  bootsvc status --disk disk.img         a disk file of a virtual machine that is off
+"""
+VERIFY_TEXT = """\
+Reads every byte of the images from the disk and compares it with the signed digests; writes
+nothing. Exit code 1: an image is bad.
+
+examples:
+  bootsvc verify
+  bootsvc verify backup
+"""
+
+
+def add_commands(groups: Groups) -> None:
+    """Add the commands of the running OS."""
+    status = _command(groups, "status", "show what runs, what the next start will do, and why",
+                      STATUS_TEXT)  # fmt: skip
+    status.add_argument("--json", action="store_true", help="for programs (see README.md)")
+    status.set_defaults(run=run_status)
+
+    stage = _command(groups, "stage", "put a new image into staging and ask for the update",
+                     STAGE_TEXT)  # fmt: skip
+    stage.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
+    stage.add_argument(
+        "--again", action="store_true", help="take it although it failed on this machine before"
+    )
+    stage.add_argument(
+        "--no-request", action="store_true", help="only put it there; do not ask for the update"
+    )
+    stage.set_defaults(run=run_stage)
+
+    confirm = _command(
+        groups, "confirm", "declare the new image that runs now on trial to be good", ""
+    )
+    confirm.set_defaults(run=run_confirm)
+
+    reject = _command(
+        groups,
+        "reject",
+        "record why the image on trial is no good (used by the package's units)",
+        "",
+    )
+    reject.add_argument(
+        "--reason", choices=REASONS, default=REASONS[0], help="why (default: not-confirmed)"
+    )
+    reject.set_defaults(run=run_reject)
+
+    rollback = _command(
+        groups, "rollback", "ask the next start to go back to the image in backup", ""
+    )
+    rollback.set_defaults(run=run_rollback)
+
+    verify = _command(groups, "verify", "read images in full and check every byte", VERIFY_TEXT)
+    verify.add_argument(
+        "area",
+        metavar="AREA",
+        nargs="?",
+        choices=(*AREA_NAMES, "all"),
+        default="all",
+        help="primary, backup, staging or all (default: all)",
+    )
+    verify.set_defaults(run=run_verify)
+
+
+def _command(groups: Groups, name: str, summary: str, text: str) -> argparse.ArgumentParser:
+    parser = new_command(groups, name, summary, text)
+    parser.add_argument(
+        "--disk",
+        metavar="PATH",
+        type=Path,
+        help="disk or disk file (default: the one this system was started from)",
+    )
+    parser.add_argument(
+        "--keys",
+        metavar="PATH",
+        type=Path,
+        help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
+    )
+    parser.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
+    )
+    return parser
+
+
+# --- status -------------------------------------------------------------------------------------
+
+
+def run_status(args: argparse.Namespace) -> ExitCode:
+    """Show what runs, what the next start will do, and why."""
+    from bootsvc.cli.status_report import document, gather, read_alarms, text
+    from bootsvc.errors import BootsvcError
+    from bootsvc.os_side.machine import open_machine, whole_disk
+    from bootsvc.os_side.site import load_public_keys
+    from bootsvc.os_side.started import read_this_start
+    from bootsvc.settings import KEYS_DIR
+
+    path = _disk_path(args)
+    this_start = read_this_start()
+    is_other_disk = args.disk is not None and (
+        this_start is None or path != whole_disk(this_start.root)
+    )
+    alarms = [] if is_other_disk else read_alarms(RUN_DIR / "alarms")
+    try:
+        keys = load_public_keys(args.keys or KEYS_DIR)
+    except BootsvcError as exc:
+        # Status must be shown on a machine whose keys are in disorder, too.
+        keys = ()
+        show_note(f"bootsvc: {exc}")
+    with open_machine(path, writable=False) as machine:
+        report = gather(machine, keys, None if is_other_disk else this_start, alarms)
+    if args.json:
+        show_json(document(report))
+    else:
+        show(text(report))
+    return ExitCode.OK
+
+
+# --- stage --------------------------------------------------------------------------------------
+
+
+def run_stage(args: argparse.Namespace) -> ExitCode:
+    """Check an image, put it into staging, ask for the update."""
+    from bootsvc.os_side.machine import open_machine
+    from bootsvc.sequence.checks import verify_whole
+    from bootsvc.storage.image_file import open_bimg
+
+    site = _site(args)
+    with (
+        open_bimg(args.image) as (source, footer),
+        open_machine(_disk_path(args), writable=True) as machine,
+    ):
+        _check_stageable(machine, footer, site, args)
+        with progress(f"check {args.image.name}", footer.manifest.size) as bar:
+            _, leaves = verify_whole(source, site, bar.tick, footer)
+        _write_staging(machine, source, footer, leaves, args)
+    manifest = footer.manifest
+    show(f"staged: number {manifest.number}, label {manifest.label}, identity "
+         f"{footer.identity.hex()[:12]}")  # fmt: skip
+    if args.no_request:
+        show("nothing is asked of the next start (--no-request)")
+    else:
+        show("the next start checks and installs it; to start now: reboot")
+    return ExitCode.OK
+
+
+def _check_stageable(
+    machine: Machine, footer: Footer, site: Site, args: argparse.Namespace
+) -> None:
+    """Everything that can be refused without reading the whole image; nothing is written."""
+    from bootsvc.errors import SequenceError
+    from bootsvc.formats.boot_status import Phase
+    from bootsvc.sequence.checks import check_installable
+    from bootsvc.sequence.requests import check_stageable
+
+    status = machine.status
+    check_stageable(status)
+    if args.again:
+        kept = tuple(one for one in status.failed if one != footer.identity)
+        status = replace(status, failed=kept)
+    check_installable(footer, site, status, machine.disk.areas.values())
+    runs_already = status.phase is Phase.IDLE and footer.identity == status.primary.identity
+    if runs_already and not args.no_request:
+        raise SequenceError(
+            f"{args.image.name} is the image in primary already",
+            hint="there is nothing to update; --no-request keeps it in staging for repairs",
+        )
+
+
+def _write_staging(
+    machine: Machine, source: Device, footer: Footer, leaves: bytes, args: argparse.Namespace
+) -> None:
+    """Record, write, read back, record: at each moment the record tells the truth of staging."""
+    from bootsvc.formats.boot_status import Area, AreaRecord, AreaState
+    from bootsvc.sequence.requests import kept_in_staging, staging_begun, update_requested
+    from bootsvc.storage.image_area import CopyCounts, copy_image, verify_copy
+    from bootsvc.units import describe_size
+
+    store, staging = machine.disk.status, machine.disk.areas[Area.STAGING]
+    size = footer.manifest.size
+    status = store.replace(staging_begun(machine.status))
+    counts = CopyCounts()
+    with progress("write staging", size) as bar:
+        copy_image(source, staging, footer, leaves, counts, bar.tick)
+    with progress("read staging back", size) as bar:
+        verify_copy(staging, footer, leaves, bar.tick)
+    show(
+        f"written {describe_size(counts.written)}, unchanged {describe_size(counts.skipped)}, "
+        "read back in full"
+    )
+    staged = AreaRecord(AreaState.VALID, size, footer.manifest.number, footer.identity)
+    if args.no_request:
+        store.replace(kept_in_staging(status, staged))
+    else:
+        store.replace(update_requested(status, staged, os.urandom(16), again=args.again))
+
+
+# --- confirm, reject, rollback ------------------------------------------------------------------
+
+
+def run_confirm(args: argparse.Namespace) -> ExitCode:
+    """Declare the image on trial to be good; does nothing where nothing is on trial."""
+    from bootsvc.formats.boot_status import Area
+    from bootsvc.os_side.machine import open_machine
+    from bootsvc.sequence.requests import confirmed
+    from bootsvc.storage.image_area import read_footer
+
+    started = _started()
+    with open_machine(_disk_path(args), writable=True) as machine:
+        status = machine.status
+        if confirmed(status, started, floor=0) == status:
+            show("nothing to confirm: the running image is confirmed already")
+            return ExitCode.OK
+        floor = 0
+        if (RUN_DIR / "trial").exists():
+            _run_helper("identity-save")
+        footer = read_footer(machine.disk.areas[Area.PRIMARY])
+        if footer.identity == started.identity:
+            floor = footer.manifest.floor
+        machine.disk.status.replace(confirmed(status, started, floor))
+    _run_helper("overlay.sh", "--adopt")
+    (RUN_DIR / "trial").unlink(missing_ok=True)
+    show(
+        f"confirmed: number {footer.manifest.number}, label {footer.manifest.label}; "
+        "the version before stays in backup"
+    )
+    return ExitCode.OK
+
+
+def _run_helper(name: str, *arguments: str) -> None:
+    """Run a script of the package; its failing is an alarm, never a failure of the confirm."""
+    script = HELPERS_DIR / name
+    if not script.exists():
+        return
+    try:
+        code = subprocess.run([script, *arguments], check=False).returncode
+        problem = f"exit code {code}" if code else ""
+    except OSError as exc:
+        problem = str(exc.strerror)
+    if problem:
+        show_note(f"bootsvc: ALARM identity files: {script.name} failed: {problem}")
+
+
+def run_reject(args: argparse.Namespace) -> ExitCode:
+    """Record why the image on trial is no good; the updater decides what comes of it."""
+    from bootsvc.formats.boot_status import Reason
+    from bootsvc.formats.describe import describe_reason
+    from bootsvc.os_side.machine import open_machine
+    from bootsvc.sequence.requests import rejected
+
+    reason = Reason[args.reason.replace("-", "_").upper()]
+    now_s = int(time.time())
+    with open_machine(_disk_path(args), writable=True) as machine:
+        known_s = now_s if now_s > SANE_CLOCK_S else 0
+        machine.disk.status.replace(rejected(machine.status, _started(), reason, known_s))
+    show(f"recorded: {describe_reason(reason)}")
+    return ExitCode.OK
+
+
+def run_rollback(args: argparse.Namespace) -> ExitCode:
+    """Ask the next start to go back to the image in backup."""
+    from bootsvc.formats.boot_status import Request
+    from bootsvc.os_side.machine import open_machine
+    from bootsvc.sequence.requests import rollback_requested
+
+    with open_machine(_disk_path(args), writable=True) as machine:
+        status = machine.status
+        wanted = rollback_requested(status)
+        if status.request is not Request.ROLLBACK:
+            machine.disk.status.replace(wanted)
+        backup = status.backup
+    show(
+        f"the next start goes back to number {backup.number} ({backup.identity.hex()[:12]}); "
+        "to start now: reboot"
+    )
+    return ExitCode.OK
+
+
+# --- verify -------------------------------------------------------------------------------------
+
+
+def run_verify(args: argparse.Namespace) -> ExitCode:
+    """Read images in full and check every byte."""
+    from bootsvc.formats.boot_status import Area
+    from bootsvc.os_side.machine import open_machine
+
+    site = _site(args)
+    names = AREA_NAMES if args.area == "all" else (args.area,)
+    with open_machine(_disk_path(args), writable=False) as machine:
+        verdicts = [
+            _verify_area(machine, Area[name.upper()], site, is_named=args.area != "all")
+            for name in names
+        ]
+    return ExitCode.OK if all(verdicts) else ExitCode.FAILED
+
+
+def _verify_area(machine: Machine, area: Area, site: Site, *, is_named: bool) -> bool:
+    """Verify one area and say what came of it; True unless it is bad.
+
+    Unless it was named, an area that holds no finished image by the record is left out.
+    """
+    from bootsvc.errors import BootsvcError
+    from bootsvc.formats.boot_status import AreaState
+    from bootsvc.formats.describe import STATES
+    from bootsvc.sequence.checks import verify_whole
+    from bootsvc.storage.image_area import read_footer
+
+    name = area.name.lower()
+    record = machine.status.area(area)
+    if record.state in (AreaState.EMPTY, AreaState.WRITING) and not is_named:
+        show(f"{name:<8} left out: {STATES[record.state]}")
+        return True
+    window = machine.disk.areas[area]
+    try:
+        footer = read_footer(window)
+        with progress(f"verify {name}", footer.manifest.size) as bar:
+            verify_whole(window, site, bar.tick, footer)
+    except BootsvcError as exc:
+        show(f"{name:<8} BAD: {exc}")
+        return False
+    version = f"number {footer.manifest.number}, label {footer.manifest.label}"
+    if record.state is not AreaState.EMPTY and footer.identity != record.identity:
+        show(f"{name:<8} BAD: whole, but not the image that the record names ({version})")
+        return False
+    show(f"{name:<8} good: {version}, identity {footer.identity.hex()[:12]}")
+    return True
+
+
+# --- shared -------------------------------------------------------------------------------------
+
+
+def _disk_path(args: argparse.Namespace) -> Path:
+    from bootsvc.os_side.machine import find_disk
+    from bootsvc.os_side.started import read_this_start
+
+    disk: Path | None = args.disk
+    return disk if disk is not None else find_disk(read_this_start())
+
+
+def _site(args: argparse.Namespace) -> Site:
+    from bootsvc.os_side.site import load_site
+    from bootsvc.settings import DEFAULT_PATH, KEYS_DIR
+
+    return load_site(args.keys or KEYS_DIR, args.settings or DEFAULT_PATH)
+
+
+def _started() -> Started:
+    """What the updater handed over.
+
+    Raises:
+        ConfirmRefusedError: the updater did not start this system.
+    """
+    from bootsvc.errors import ConfirmRefusedError
+    from bootsvc.os_side.started import read_this_start
+
+    this_start = read_this_start()
+    if this_start is None:
+        raise ConfirmRefusedError(
+            "this system was not started by the updater",
+            hint="only the image on trial can confirm itself; see: bootsvc status",
+        )
+    return this_start.started
