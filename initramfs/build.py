@@ -34,7 +34,7 @@ class BuildRequest:
     output: Path
     kernel: modules.KernelTree | None = None
     profiles: tuple[str, ...] = ("virtio-nvme",)
-    entry: str = "bootsvc.boot.updater"
+    entry: str = "bootsvc.updater"
     project: Path = PROJECT
     python: Path = Path("/usr/bin/python3")
     hash_backend: HashBackend = "openssl"
