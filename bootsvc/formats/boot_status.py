@@ -169,6 +169,9 @@ AREAS_OF_CODE: dict[StatusCode, tuple[Area, ...]] = {
 }
 """The area that each code boots (S4.2-S4.4); none only in a phase of ``WITHOUT_AREA``."""
 
+WHOLE = (AreaState.VALID, AreaState.CONFIRMED)
+"""The states that the area to boot may have: written completely and read back (DESIGN 4)."""
+
 WITHOUT_AREA = (Phase.INSTALL, Phase.HALT)
 """The phases in which there is nothing to boot."""
 
@@ -400,6 +403,11 @@ def _check(status: BootStatus) -> None:
         raise FieldError(
             f"boot-status record: boot area {status.boot_area.name.lower()} does not fit phase "
             f"{status.phase.name}"
+        )
+    if status.boot_area is not Area.NONE and status.area(status.boot_area).state not in WHOLE:
+        raise FieldError(
+            f"boot-status record: boot area {status.boot_area.name.lower()} is "
+            f"{status.area(status.boot_area).state.name}"
         )
     if not 0 <= status.sequence <= MAX_SEQUENCE:
         raise FieldError(f"boot-status record: sequence {status.sequence} is out of range")
