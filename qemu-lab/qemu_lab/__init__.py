@@ -21,6 +21,7 @@ from qemu_lab.errors import (
 from qemu_lab.machine import Drive, Machine
 from qemu_lab.port import Reply
 from qemu_lab.stages import Bad, Stage
+from qemu_lab.state import SavedState
 from qemu_lab.vm import VM
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Machine",
     "MonitorError",
     "Reply",
+    "SavedState",
     "Stage",
     "VMLaunchFailure",
 ]

@@ -227,29 +227,15 @@ def _device_options(machine: Machine) -> list[str]:
 
 
 def compose(machine: Machine, wiring: Wiring, *, accel: str, name: str = "lab") -> list[str]:
-    """The QEMU command line for `machine`.
+    """The QEMU command line for `machine`, connected as `wiring` says.
 
     Args:
         accel: "kvm" or "tcg", from `accel.choose`.
         name: shown in the process list.
     """
-    # SeaBIOS writes to the first serial port only on a board that says it has no graphics.
-    graphics = ",graphics=off" if machine.firmware_on_serial else ""
-    command = ["qemu-system-x86_64"]
-    # The name makes the processes of several scenarios tell apart in `ps`.
-    command += ["-name", f"{name},debug-threads=on"]
-    # No devices and no settings but those named here: the same machine on every host.
-    command += ["-nodefaults", "-no-user-config"]
+    command = _board_options(machine, accel, name)
     # Nobody looks at a screen.
     command += ["-display", "none"]
-    command += ["-machine", f"{machine.machine_type}{graphics}"]
-    # Never "kvm:tcg": it takes a KVM that opens but does not run (see accel.py).
-    command += ["-accel", accel]
-    command += ["-cpu", machine.cpu]
-    command += ["-smp", str(machine.smp)]
-    command += ["-m", f"{machine.memory_mib}M"]
-    # The guest's clock starts at the host's in UTC, and runs with it.
-    command += ["-rtc", "base=utc"]
     # QMP: control. The chardevs use file descriptors that were connected before QEMU started.
     command += ["-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}"]
     command += ["-mon", "chardev=qmp,mode=control"]
@@ -261,11 +247,7 @@ def compose(machine: Machine, wiring: Wiring, *, accel: str, name: str = "lab") 
     command += ["-chardev", f"socket,id=port,fd={wiring.port_fd}"]
     command += ["-device", "virtio-serial-pci,id=virtio-serial"]
     command += ["-device", f"virtserialport,bus=virtio-serial.0,chardev=port,name={PORT_NAME}"]
-    command += _device_options(machine)
-    for index, drive in enumerate(machine.drives):
-        # (Direct boot takes the first place of the boot order for itself.)
-        command += _drive_options(index, drive, bootable=machine.kernel is None)
-    command += _boot_options(machine)
+    command += _equipment_options(machine)
     if wiring.paused:
         command += ["-S"]  # faults can be set before the first instruction
     if wiring.incoming:
@@ -274,6 +256,40 @@ def compose(machine: Machine, wiring: Wiring, *, accel: str, name: str = "lab") 
     # Neither -no-reboot (resets are what is being tested) nor -no-shutdown (a guest that powers
     # off ends the process, which is what a machine without power looks like).
     return command + list(machine.extra)
+
+
+def compose_interactive(machine: Machine, *, accel: str) -> list[str]:
+    """The QEMU command line for `machine` with its serial console in the terminal."""
+    command = _board_options(machine, accel, "lab-run")
+    # The terminal is the console and, behind Ctrl-A c, QEMU's monitor; no window is opened.
+    command += ["-display", "none", "-serial", "mon:stdio"]
+    return command + _equipment_options(machine) + list(machine.extra)
+
+
+def _board_options(machine: Machine, accel: str, name: str) -> list[str]:
+    # SeaBIOS writes to the first serial port only on a board that says it has no graphics.
+    graphics = ",graphics=off" if machine.firmware_on_serial else ""
+    command = ["qemu-system-x86_64"]
+    # The name tells the processes of several scenarios apart in `ps`.
+    command += ["-name", f"{name},debug-threads=on"]
+    # No devices and no settings but those named here: the same machine on every host.
+    command += ["-nodefaults", "-no-user-config"]
+    command += ["-machine", f"{machine.machine_type}{graphics}"]
+    # Never "kvm:tcg": it takes a KVM that opens but does not run (see accel.py).
+    command += ["-accel", accel]
+    command += ["-cpu", machine.cpu]
+    command += ["-smp", str(machine.smp)]
+    command += ["-m", f"{machine.memory_mib}M"]
+    # The guest's clock starts at the host's in UTC, and runs with it.
+    return [*command, "-rtc", "base=utc"]
+
+
+def _equipment_options(machine: Machine) -> list[str]:
+    options = _device_options(machine)
+    for index, drive in enumerate(machine.drives):
+        # (Direct boot takes the first place of the boot order for itself.)
+        options += _drive_options(index, drive, bootable=machine.kernel is None)
+    return options + _boot_options(machine)
 
 
 def describe(machine: Machine) -> str:

@@ -83,12 +83,14 @@ class ReplyReader:
 
     Attributes:
         hellos: hello lines that nobody took yet.
+        starts: how many hello lines came.
         finished: answers by request id: (exit status, payload lines).
         noise: lines that fit nothing, for diagnosis (the half line of a machine cut off).
     """
 
     def __init__(self) -> None:
         self.hellos: list[dict[str, str]] = []
+        self.starts = 0
         self.finished: dict[int, tuple[int, tuple[str, ...]]] = {}
         self.noise: list[str] = []
         self._open: int | None = None
@@ -105,6 +107,7 @@ class ReplyReader:
         if hello is not None:
             self._open = None  # the guest started anew: an answer that was open never ends
             self.hellos.append(hello)
+            self.starts += 1
         elif begin is not None:
             self._open, self._payload = int(begin[1]), []
         elif end is not None and self._open == int(end[1]):
@@ -144,10 +147,15 @@ class Port:
         self._held = b""
         self._next_id = 0
 
-    def attach(self, sock: socket.socket) -> None:
-        """Connects the port of a machine that is about to start."""
+    def attach(self, sock: socket.socket, *, greeted: bool = False) -> None:
+        """Connects the port of a machine that is about to start.
+
+        Args:
+            greeted: the guest's responder runs already (a saved state): no hello will come.
+        """
         self._socket = sock
         self.restart()
+        self.reader.starts = int(greeted)
         self._pump = Pump("port", sock, self._take, lambda: None)
 
     def detach(self) -> None:
@@ -207,8 +215,7 @@ class Port:
     ) -> Reply:
         """Sends a request ("version", "run ls /") and waits for its answer.
 
-        A request to a guest whose responder does not run yet waits in the channel until it does:
-        take the hello first.
+        A request to a guest whose responder does not run yet waits in the channel until it does.
 
         Raises:
             ValueError: the request is not one line.
@@ -222,18 +229,19 @@ class Port:
         with self._changed:
             self._next_id += 1
             number = self._next_id
-            started = len(self.reader.hellos)
+            # The first start is the one that the request may be waiting for.
+            starts = max(1, self.reader.starts)
         self._send(f"{number} {request}\n", what)
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: number in self.reader.finished or len(self.reader.hellos) > started,
+                    lambda: number in self.reader.finished or self.reader.starts > starts,
                     min(0.2, deadline.remaining),
                 )
                 if number in self.reader.finished:
                     status, lines = self.reader.finished.pop(number)
                     break
-                anew = len(self.reader.hellos) > started
+                anew = self.reader.starts > starts
             if anew:
                 raise ExpectationError(self._report(f"waited for {what}: the guest started anew"))
             self._go_on(what, deadline, expecting)

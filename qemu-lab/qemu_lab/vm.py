@@ -13,6 +13,7 @@ transcript and its clock go on.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ import subprocess
 import time
 from collections.abc import Collection
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,12 +29,14 @@ from typing import Self
 from qemu_lab import accel as acceleration
 from qemu_lab.console import Console
 from qemu_lab.deadline import Deadline
+from qemu_lab.disk import prepare_pstore
 from qemu_lab.errors import DeadlineError, LabError, LostVMError, VMLaunchFailure
 from qemu_lab.faults import Faults
-from qemu_lab.machine import PSTORE_BYTES, Machine, Wiring, compose, describe, device_id
+from qemu_lab.machine import Machine, Wiring, compose, describe, device_id
 from qemu_lab.port import Port
 from qemu_lab.qmp import Event, Monitor
 from qemu_lab.stages import Bad
+from qemu_lab.state import SavedState, copy_disks, read_uri, write_uri
 
 LAUNCH_SECONDS = 30.0
 """How long QEMU may take from its start to the QMP greeting (0.1 s on an idle host)."""
@@ -86,6 +90,7 @@ class VM:
         self._monitor: Monitor | None = None
         self._past_events: list[Event] = []
         self._power_ons = 0
+        self._resume_from: Path | None = None  # memory of a saved state, for the next start
         self._resources = ExitStack()  # of one power-on
 
     # ---- life ------------------------------------------------------------------------------
@@ -140,16 +145,13 @@ class VM:
             VMLaunchFailure: QEMU did not come up.
             LabError: it is on already.
         """
-        self._launch(paused=paused, incoming=None)
-
-    def _launch(self, *, paused: bool, incoming: Path | None) -> None:
         if self._process is not None:
             raise LabError(f"machine {self.name!r} is on already: power_cut() or quit() first")
+        incoming, self._resume_from = self._resume_from, None
         if self._began is None:
             self._began = time.monotonic()
-        if self.machine.pstore is not None and not self.machine.pstore.exists():
-            with self.machine.pstore.open("wb") as store:
-                store.truncate(PSTORE_BYTES)
+        if self.machine.pstore is not None:
+            prepare_pstore(self.machine.pstore)
         self._power_ons += 1
         deadline = Deadline.of(LAUNCH_SECONDS)
         with ExitStack() as stack:
@@ -171,7 +173,7 @@ class VM:
             )
             messages = stack.enter_context(self._messages.open("ab"))
             self._console_on(ours["serial"])
-            self.port.attach(ours["port"])
+            self.port.attach(ours["port"], greeted=incoming is not None)
             self._resources.callback(self.port.detach)
             self._process = subprocess.Popen(
                 # setpriv: QEMU is killed when we die, however we die. (A function run between
@@ -191,7 +193,7 @@ class VM:
                 {"capabilities": [{"capability": "events", "state": True}]},
             )
             if incoming is not None:
-                self._receive(incoming)
+                self._receive(incoming, deadline, paused=paused)
         except LabError as error:
             exit_code = self._reap(1.0 if isinstance(error, LostVMError) else 0.0)
             output = f"{self._output().strip()}\n  cause: {error}".lstrip()
@@ -202,8 +204,7 @@ class VM:
             raise
 
     def _console_on(self, sock: socket.socket) -> None:
-        note = f"power on {self._power_ons}"
-        self.console.attach(sock, note, self._why_ended)
+        self.console.attach(sock, f"power on {self._power_ons}", self._why_ended)
 
     def _why_ended(self) -> str:
         exit_code = self._reap(1.0)
@@ -389,5 +390,62 @@ class VM:
         if not self.running:
             raise LostVMError(self.console.report(f"{what}: {self._lost()}"))
 
-    def _receive(self, state: Path) -> None:
-        raise NotImplementedError(state)
+    # ---- saved states ----------------------------------------------------------------------
+
+    def save_state(
+        self, directory: Path, timeout: Deadline | float = 60.0, *, resume: bool = False
+    ) -> SavedState:
+        """Saves memory, devices and disks; the machine is off afterwards.
+
+        Args:
+            directory: a folder of its own for the state; made here.
+            resume: let the machine run on instead.
+
+        Raises:
+            LabError: faults are in place (they are not part of a state), or QEMU failed.
+        """
+        deadline = Deadline.of(timeout)
+        if self.faults.active:
+            raise LabError("a state cannot be saved while faults are in place: remove() them")
+        directory.mkdir(parents=True, exist_ok=True)
+        self.pause()
+        self.console.settle()
+        version = self._execute("query-version")
+        state = SavedState(directory, self.machine, self.accel.name, json.dumps(version))
+        self._execute("migrate", {"uri": write_uri(state.memory)})
+        self._migrated(deadline, "saving the state")
+        # After a migration QEMU has handed over its disks: everything is in the files.
+        state = replace(state, machine=copy_disks(self.machine, directory))
+        state.save()
+        if resume:
+            self.resume()
+        else:
+            self.quit()
+        return state
+
+    @classmethod
+    def from_state(cls, state: SavedState, directory: Path, *, name: str = "vm") -> Self:
+        """A machine that continues where `state` was saved; its start() does that.
+
+        What it writes goes to overlays in `directory`, so one state serves many machines. A
+        later power_cut() and start() is an ordinary boot from those disks.
+        """
+        accel = acceleration.Choice(state.accel, "the saved state was made with it")
+        vm = cls(state.scratch_machine(directory, name), directory, name=name, accel=accel)
+        vm._resume_from = state.memory
+        return vm
+
+    def _receive(self, memory: Path, deadline: Deadline, *, paused: bool) -> None:
+        self._execute("migrate-incoming", {"uri": read_uri(memory)})
+        self._migrated(deadline, "loading the state")
+        if not paused:
+            self.resume()
+
+    def _migrated(self, deadline: Deadline, what: str) -> None:
+        """Waits until a migration has ended well."""
+        while True:
+            event = self.wait_event("MIGRATION", deadline)
+            if event.data["status"] == "completed":
+                return
+            if event.data["status"] == "failed":
+                raise LabError(f"{what} failed; QEMU says: {self._output().strip() or 'nothing'}")

@@ -141,10 +141,11 @@ done
 # Opened once for both directions: the host sees the port closed and opened at each exec.
 exec 3<>"$port"
 
-# The empty line ends whatever a guest that was cut off left unfinished in the channel.
 greeting=$(hello)
-printf '\nhello %s\n' "$greeting" >&3
+# The console first: who has the hello may rely on the line being in the transcript.
 echo "lab: responder up $greeting"
+# The empty line ends whatever a guest that was cut off left unfinished in the channel.
+printf '\nhello %s\n' "$greeting" >&3
 
 while IFS= read -r line <&3; do
     # shellcheck disable=SC2086  # splitting is the point

@@ -1,0 +1,49 @@
+"""Fixtures of all scenarios."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qemu_lab.images import products
+from qemu_lab.images.products import ProbeImage
+from qemu_lab.machine import Machine
+from qemu_lab.pytest_plugin import Lab, lab, pytest_runtest_makereport
+from qemu_lab.subject import Subject, machine_for
+
+__all__ = ["lab", "probe", "pytest_runtest_makereport"]
+
+ProbeMaker = Callable[..., Subject]
+
+
+@pytest.fixture
+def probe(lab: Lab) -> ProbeMaker:
+    """Makes a machine with a probe image on its disk, switched off.
+
+    Arguments: the first image; ``update``: the image to be staged; ``confirmed``, ``options``:
+    see ``products.lab_disk``; ``base``: hardware beside the disk.
+    """
+
+    def make(
+        first: ProbeImage,
+        *,
+        update: ProbeImage | Path | None = None,
+        confirmed: bool = True,
+        options: str = "",
+        base: Machine | None = None,
+    ) -> Subject:
+        disk = products.lab_disk(
+            lab.directory / "disk.img",
+            first.path,
+            kernel_name=first.kernel,
+            confirmed=confirmed,
+            options=options,
+        )
+        machine = machine_for(disk, base=replace(base or Machine(), memory_mib=256))
+        subject = Subject(lab.vm(machine), disk)
+        if update is not None:
+            subject.insert(update.path if isinstance(update, ProbeImage) else update)
+        return subject
+
+    return make
