@@ -332,13 +332,14 @@ identity_source() {
     fi
     trial=
     hex "${BOOTSVC_TRANSACTION:-}" 32 && trial=$identity/trial-$BOOTSVC_TRANSACTION
-    for copy in "$identity"/trial-*; do
+    source=$identity/current
+    # Without a transaction (the fallback of the updater) nobody knows whose a copy is.
+    [ -n "$trial" ] && for copy in "$identity"/trial-*; do
         case $copy in
         "$trial" | "$trial.of") continue ;;
         esac
         rm -rf "$copy"
     done
-    source=$identity/current
     if [ "${BOOTSVC_TRIAL:-0}" != 1 ]; then
         [ -n "$trial" ] || return 0
         if [ -d "$trial" ] && [ "$(cat "$trial.of" 2>/dev/null)" = "$BOOTSVC_IDENTITY" ]; then
@@ -433,6 +434,7 @@ write_handover() {
     init=$(option init)
     overlay_kind=$(option bootsvc.overlay)
     trial=$(option bootsvc.trial)
+    limit=$(option bootsvc.confirm_limit_s)
     {
         echo "BOOTSVC_AREA='$area'"
         echo "BOOTSVC_IDENTITY='$(option bootsvc.identity)'"
@@ -442,6 +444,8 @@ write_handover() {
         echo "BOOTSVC_DATA='$data_device'"
         echo "BOOTSVC_OVERLAY='${overlay_kind:-volatile}'"
         echo "BOOTSVC_INIT='${init:-/sbin/init}'"
+        echo "BOOTSVC_CONFIRM_LIMIT_S='${limit:-300}'"
+        echo "BOOTSVC_ALARM='$(option bootsvc.alarm)'"
     } >"$RUN/handover.env.new" && mv "$RUN/handover.env.new" "$RUN/handover.env"
     # What the updater did at this start, in the small archive behind the image's initrd.
     [ ! -f /bootsvc-start.json ] || cp /bootsvc-start.json "$RUN/start.json"

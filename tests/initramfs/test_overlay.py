@@ -249,6 +249,13 @@ def test_trial_start_is_marked_and_an_ordinary_one_is_not(machine: Machine) -> N
     assert (machine.base / "run/trial").exists()
 
 
+def test_start_of_the_fallback_leaves_every_trial_copy_alone(machine: Machine) -> None:
+    identity = _identity(machine)
+    machine.start(BOOTSVC_TRIAL="1")
+    machine.start(BOOTSVC_TRANSACTION="", BOOTSVC_IDENTITY="")
+    assert (identity / f"trial-{TRANSACTION}").is_dir()
+
+
 def test_cut_between_the_two_renames_of_an_adoption_loses_nothing(machine: Machine) -> None:
     identity = _identity(machine)
     (identity / "current").rename(identity / "current.old")
@@ -282,7 +289,7 @@ def test_kernel_options_become_the_handover_file(machine: Machine) -> None:
         machine,
         "console=ttyS0 root=/dev/vda4 ro panic=10 bootsvc.area=primary "
         f"bootsvc.identity={IDENTITY} bootsvc.transaction={TRANSACTION} bootsvc.trial=1 "
-        "bootsvc.data=/dev/vda7 bootsvc.overlay=kept glob=/*",
+        "bootsvc.data=/dev/vda7 bootsvc.overlay=kept bootsvc.confirm_limit_s=60 glob=/*",
     )
     assert code == "0"
     assert text.splitlines() == [
@@ -294,6 +301,8 @@ def test_kernel_options_become_the_handover_file(machine: Machine) -> None:
         "BOOTSVC_DATA='/dev/vda7'",
         "BOOTSVC_OVERLAY='kept'",
         "BOOTSVC_INIT='/sbin/init'",
+        "BOOTSVC_CONFIRM_LIMIT_S='60'",
+        "BOOTSVC_ALARM=''",
     ]
 
 
