@@ -246,25 +246,24 @@ def _write_staging(
 
 
 def run_confirm(args: argparse.Namespace) -> ExitCode:
-    """Declare the image on trial to be good; does nothing where nothing is on trial."""
-    from bootsvc.formats.boot_status import Area
+    """Declare the image on trial to be good; writes nothing where nothing changes."""
+    from bootsvc.formats.boot_status import Phase
     from bootsvc.os_side.machine import open_machine
     from bootsvc.sequence.requests import confirmed
-    from bootsvc.storage.image_area import read_footer
 
     started = _started()
     with open_machine(_disk_path(args), writable=True) as machine:
         status = machine.status
-        if confirmed(status, started, floor=0) == status:
+        wanted = confirmed(status, started, floor=0)
+        if status.phase is not Phase.TRIAL:
+            if wanted != status:
+                machine.disk.status.replace(wanted)
             show("nothing to confirm: the running image is confirmed already")
             return ExitCode.OK
-        floor = 0
+        footer = _primary_footer(machine, started)
         if (RUN_DIR / "trial").exists():
             _run_helper("identity-save")
-        footer = read_footer(machine.disk.areas[Area.PRIMARY])
-        if footer.identity == started.identity:
-            floor = footer.manifest.floor
-        machine.disk.status.replace(confirmed(status, started, floor))
+        machine.disk.status.replace(confirmed(status, started, footer.manifest.floor))
     _run_helper("overlay.sh", "--adopt")
     (RUN_DIR / "trial").unlink(missing_ok=True)
     show(
@@ -272,6 +271,26 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
         "the version before stays in backup"
     )
     return ExitCode.OK
+
+
+def _primary_footer(machine: Machine, started: Started) -> Footer:
+    """The footer of the image on trial, for its signed floor.
+
+    Raises:
+        ConfirmRefusedError: primary holds another image by now.
+    """
+    from bootsvc.errors import ConfirmRefusedError
+    from bootsvc.formats.boot_status import Area
+    from bootsvc.storage.image_area import read_footer
+
+    footer = read_footer(machine.disk.areas[Area.PRIMARY])
+    if footer.identity != started.identity:
+        raise ConfirmRefusedError(
+            f"primary holds image {footer.identity.hex()[:12]}, this system runs "
+            f"{started.identity.hex()[:12]}",
+            hint="see: bootsvc verify primary",
+        )
+    return footer
 
 
 def _run_helper(name: str, *arguments: str) -> None:

@@ -1,0 +1,104 @@
+"""Runs the command line in this process, on a disk file, as if the updater had started us."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bootsvc.boot.handover import Handover
+from bootsvc.cli import main, os_side
+from bootsvc.formats.boot_status import Area
+from bootsvc.os_side import started
+from tests.bench import V2, Bench
+from tests.images import COMPATIBLE, KEY, Image
+
+TRANSACTION = bytes(range(16))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Command:
+    """A machine with a disk file, trusted keys and settings; ``__call__`` runs ``bootsvc``."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+    patch: pytest.MonkeyPatch
+    bench: Bench = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bench = Bench(self.folder / "disk.img")
+        self.keys = self.folder / "keys"
+        self.keys.mkdir()
+        self.trust("key1", KEY.public().key.hex())
+        self.settings = self.folder / "bootsvc.toml"
+        self.settings.write_text(f'compatible = "{COMPATIBLE}"\n')
+        self.run_dir = self.folder / "run"
+        self.helpers = self.folder / "helpers"
+        for path in (self.run_dir, self.helpers):
+            path.mkdir()
+        self.patch.setattr(os_side, "RUN_DIR", self.run_dir)
+        self.patch.setattr(os_side, "HELPERS_DIR", self.helpers)
+        self.patch.setattr(
+            started,
+            "read_this_start",
+            partial(
+                started.read_this_start, self.run_dir / "handover.env", self.folder / "cmdline"
+            ),
+        )
+
+    def trust(self, name: str, text: str) -> None:
+        """Put a public key among the trusted ones."""
+        (self.keys / f"{name}.pub").write_text(text + "\n")
+
+    def handed_over(
+        self,
+        image: Image = V2,
+        area: Area = Area.PRIMARY,
+        transaction: bytes = TRANSACTION,
+        *,
+        is_trial: bool = True,
+    ) -> None:
+        """The updater started ``image`` from ``area``."""
+        facts = Handover(
+            area=area,
+            identity=image.identity,
+            transaction=transaction,
+            is_trial=is_trial,
+            root_node="",
+            root_guid="",
+            data_node="",
+            data_guid="",
+            overlay="volatile",
+            init="/sbin/init",
+            confirm_limit_s=300,
+        )
+        (self.run_dir / "handover.env").write_text(facts.env_text())
+
+    def file(self, image: Image | bytes, name: str = "new.bimg") -> Path:
+        """An image file."""
+        path = self.folder / name
+        path.write_bytes(image if isinstance(image, bytes) else image.as_file())
+        return path
+
+    def __call__(self, name: str, *arguments: str | Path) -> Outcome:
+        """``bootsvc NAME --disk ... ARGUMENTS``."""
+        places = ("--disk", self.bench.path, "--keys", self.keys, "--settings", self.settings)
+        return self.plain(name, *places, *arguments)
+
+    def plain(self, *arguments: str | Path) -> Outcome:
+        """``bootsvc ARGUMENTS``."""
+        self.capture.readouterr()
+        code = main([str(one) for one in arguments])
+        shown = self.capture.readouterr()
+        return Outcome(code, shown.out, shown.err)
