@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -111,7 +112,7 @@ FINDINGS = (
     Finding(Check.VERIFIED, NEW, 1, 4096, unbootable=Reason.KERNEL_REFUSED),
     Finding(Check.FOOTED, OLD, 1, 4096, unbootable=Reason.KERNEL_REFUSED),
 )
-FLAGS = (
+FLAGS: tuple[dict[str, Any], ...] = (
     {},
     {"crash": CRASH},
     {"has_try": True},
@@ -143,7 +144,7 @@ def test_every_combination_gives_exactly_one_action() -> None:
                 primary=primary,
                 backup=backup,
                 staging=staging,
-                **{"layout_hash": LAYOUT} | flags,  # type: ignore[arg-type]
+                **{"layout_hash": LAYOUT} | flags,
             )
             action = decide(seen)
             assert isinstance(action, Action)
@@ -155,8 +156,8 @@ def test_every_combination_gives_exactly_one_action() -> None:
 
 
 def test_a_lost_record_is_decided_for_whatever_the_areas_hold() -> None:
-    for found in product(FINDINGS, repeat=3):
-        seen = Observation(None, LAYOUT, *found)
+    for primary, backup, staging in product(FINDINGS, repeat=3):
+        seen = Observation(None, LAYOUT, primary, backup, staging)
         action = decide(seen)
         if isinstance(action, Write):
             assert action.reconstructs
@@ -174,7 +175,7 @@ findings = st.builds(
     identities,
     reason=st.sampled_from(Reason),
     unbootable=st.sampled_from((Reason.NONE, Reason.KERNEL_REFUSED, Reason.IO_ERROR)),
-)
+).filter(lambda finding: any(finding.identity) or finding.check in (Check.UNSEEN, Check.REFUSED))
 
 
 @st.composite
@@ -403,7 +404,7 @@ def test_every_chain_of_decisions_ends_and_keeps_the_invariant(
     for status in first_records():
         policy = Policy(tries=1, restore=restore, restore_retries=1, crash_limit=1)
         walk(Observation(status, LAYOUT, crash=crash, policy=policy), met)
-    assert len(met) > 15_000
+    assert len(met) > 5_000
 
 
 @pytest.mark.parametrize("phase", sorted(TABLE), ids=lambda phase: phase.name)
