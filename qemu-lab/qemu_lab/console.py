@@ -42,7 +42,7 @@ TAIL_LINES = 30
 _TELLING_LINE = "|".join(
     f"(?:{proof.pattern})" + ("" if proof.prompt else r"[^\n]*\n") for proof in PROOFS
 )
-_PROGRESS_LINE = r"bootsvc: \w+\s+[\d.]+ / [^\n]*\n"
+_PROGRESS_LINE = r"bootsvc: [a-z]+(?: [a-z]+)?\s+[\d.]+ / [^\n]*\n"
 
 
 class _PumpedSpawn(SocketSpawn):  # type: ignore[misc]  # pexpect has no types
@@ -266,7 +266,12 @@ class Console:
             )
             for row in text.splitlines():
                 progress = progress_of_line(row)
-                if progress is not None and progress.word == stage.value:
+                # What is read back during "check" is not stage "verify": the mark decides, and
+                # the line's own word only where no mark was read.
+                within = self._read.current
+                if progress is not None and (
+                    within is stage or (within is Stage.UNKNOWN and progress.word == stage.value)
+                ):
                     reached = progress.percent
                     if reached >= percent:
                         return progress

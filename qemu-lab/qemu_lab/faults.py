@@ -87,9 +87,13 @@ class Faults:
     def __init__(self, execute: Callable[..., object], machine: Machine) -> None:
         """Faults of `machine`, none yet; `execute` runs a QMP command."""
         self._execute = execute
+        self._count = 0
+        self.restart(machine)
+
+    def restart(self, machine: Machine) -> None:
+        """A new QEMU process runs `machine`: no fault is in place."""
         self._machine = machine
         self._chains: list[list[Fault]] = [[] for _ in machine.drives]
-        self._count = 0
 
     @property
     def active(self) -> bool:
@@ -147,6 +151,7 @@ class Faults:
             bytes_per_second: reads and writes together.
             requests_per_second: 0 for no limit.
         """
+        self._chain(drive)  # a drive that is not there is refused before anything is made
         self._count += 1
         group = f"slow{self._count}"
         limits: dict[str, object] = {"bps-total": bytes_per_second}
@@ -155,18 +160,17 @@ class Faults:
         self._execute("object-add", {"qom-type": "throttle-group", "id": group, "limits": limits})
         return self._add(drive, {"driver": "throttle", "throttle-group": group}, "file", group)
 
-    def forget(self) -> None:
-        """The QEMU process is gone, and all faults with it."""
-        self._chains = [[] for _ in self._machine.drives]
+    def _chain(self, drive: int) -> list[Fault]:
+        if not 0 <= drive < len(self._chains):
+            raise LabError(f"drive {drive}: this machine has {len(self._chains)}")
+        return self._chains[drive]
 
     def _add(
         self, drive: int, options: dict[str, object], child: str, group: str | None = None
     ) -> Fault:
-        if not 0 <= drive < len(self._chains):
-            raise LabError(f"drive {drive}: this machine has {len(self._chains)}")
+        chain = self._chain(drive)
         self._count += 1
         node = f"fault{self._count}"
-        chain = self._chains[drive]
         below = chain[-1].node if chain else format_node(drive)
         self._execute("blockdev-add", {**options, "node-name": node, child: below})
         self._set_child(drive, node)

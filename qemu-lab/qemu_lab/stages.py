@@ -164,19 +164,21 @@ class Progress:
     """One progress line of the updater: `bootsvc: backup 12.0 / 64.0 MiB  19%  ...`.
 
     Attributes:
-        word: the phase in the updater's word, for example "backup".
+        word: the work in the updater's word, for example "backup" or "verify".
+        area: what it works on where that is said ("verify primary"), else "".
         done, total: amounts in `unit`.
         percent: 0 to 100.
     """
 
     word: str
+    area: str
     done: float
     total: float
     unit: str
     percent: int
 
 
-_PROGRESS = re.compile(r"bootsvc: (\w+)\s+([\d.]+) / ([\d.]+) (\w+)\s+(\d+)%")
+_PROGRESS = re.compile(r"bootsvc: ([a-z]+)(?: ([a-z]+))?\s+([\d.]+) / ([\d.]+) (\w+)\s+(\d+)%")
 
 
 def progress_of_line(line: str) -> Progress | None:
@@ -184,8 +186,8 @@ def progress_of_line(line: str) -> Progress | None:
     found = _PROGRESS.search(line)
     if found is None:
         return None
-    word, done, total, unit, percent = found.groups()
-    return Progress(word, float(done), float(total), unit, int(percent))
+    word, area, done, total, unit, percent = found.groups()
+    return Progress(word, area or "", float(done), float(total), unit, int(percent))
 
 
 # ----------------------------------------------------------------------------------------------

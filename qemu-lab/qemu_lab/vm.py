@@ -49,7 +49,7 @@ class VM:
     """One machine.
 
     Attributes:
-        machine: what it is made of.
+        machine: what it is made of; may be replaced while it is off (another disk put in).
         console: its serial line; lives on across resets and power cuts.
         port: results from the guest.
         faults: I/O errors and slow disks, see `faults.Faults`.
@@ -152,6 +152,7 @@ class VM:
             self._began = time.monotonic()
         if self.machine.pstore is not None:
             prepare_pstore(self.machine.pstore)
+        self.faults.restart(self.machine)
         self._power_ons += 1
         deadline = Deadline.of(LAUNCH_SECONDS)
         with ExitStack() as stack:
@@ -239,7 +240,7 @@ class VM:
         self._process = None
         self._resources.close()
         self.console.detach(f"{reason} at {self.clock():.3f} s")
-        self.faults.forget()
+        self.faults.restart(self.machine)
         return exit_code
 
     # ---- power -----------------------------------------------------------------------------

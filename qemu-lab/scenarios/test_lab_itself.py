@@ -6,13 +6,16 @@ import errno
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from qemu_lab import (
     Bad,
     BadOutputError,
+    DeadlineError,
     Drive,
     LostVMError,
     Machine,
@@ -27,6 +30,12 @@ from qemu_lab.tiny_guest import TinyGuest
 pytestmark = pytest.mark.vm
 
 MIB = 1024 * 1024
+BUSES: tuple[tuple[Literal["virtio", "nvme", "ide", "sata"], Literal[512, 4096]], ...] = (
+    ("virtio", 4096),
+    ("nvme", 512),
+    ("ide", 512),
+    ("sata", 512),
+)
 BOOT = 60
 """Seconds within which the tiny guest must be up (it needs 3 to 7 under emulation)."""
 
@@ -109,6 +118,42 @@ def test_a_machine_that_cannot_be_made_shows_command_and_output(lab: Lab, guest:
         vm.start()
     assert caught.value.exit_code == 1
     assert "-blockdev" in caught.value.command
+
+
+def test_every_piece_of_equipment_is_accepted_by_qemu(lab: Lab) -> None:
+    drives = tuple(
+        replace(
+            disk.create_blank(lab.directory / f"{bus}.img", 8 * MIB), bus=bus, sector_bytes=size
+        )
+        for bus, size in BUSES
+    )
+    machine = Machine(
+        drives=drives,
+        memory_mib=32,
+        smp=2,
+        watchdog="i6300esb",
+        pstore=lab.directory / "pstore",
+        network=True,
+    )
+    vm = lab.vm(machine)
+    vm.start(paused=True)
+    for index in range(len(drives)):
+        vm.faults.io_error(index, 0, MIB).remove()
+    with pytest.raises(DeadlineError, match="RESUME"):
+        vm.wait_event("RESUME", 0.1)
+    vm.resume()
+    vm.wait_event("RESUME", 5)
+    vm.quit()
+    assert not vm.running
+
+
+def test_a_disk_can_be_taken_out_while_the_guest_runs(lab: Lab, guest: TinyGuest) -> None:
+    vm = lab.vm(_machine(guest, disk.create_blank(lab.directory / "data.img", 8 * MIB)))
+    vm.start()
+    vm.port.wait_hello(BOOT)
+    vm.port.run("test -b /dev/vda")
+    vm.unplug(0)
+    vm.port.run("test ! -e /dev/vda")
 
 
 def test_a_panic_fails_a_wait_unless_it_was_declared(lab: Lab, guest: TinyGuest) -> None:

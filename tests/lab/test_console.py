@@ -189,6 +189,12 @@ def test_progress_is_waited_for_by_percent(guest: _Guest) -> None:
     assert guest.console.wait_for_progress(Stage.COPY, 100, 5).percent == 100
 
 
+def test_progress_counts_for_the_stage_it_is_in(guest: _Guest) -> None:
+    guest.says("bootsvc: stage=check", "bootsvc: verify staging 1.0 / 2.0 MiB  50%  x")
+    guest.says("bootsvc: stage=verify", "bootsvc: verify primary 1.8 / 2.0 MiB  90%  x")
+    assert guest.console.wait_for_progress(Stage.VERIFY, 10, 5).area == "primary"
+
+
 def test_progress_that_ends_early_fails_at_once(guest: _Guest) -> None:
     guest.says("bootsvc: stage=copy", "bootsvc: copy 1.0 / 64.0 MiB  19%  x", "bootsvc: stage=rot")
     with pytest.raises(ExpectationError, match="stage 'rot' came first; it was at 19%"):

@@ -130,7 +130,7 @@ def test_a_throttle_has_its_limits(qemu: _Qemu, faults: Faults) -> None:
 
 def test_a_power_cut_takes_all_faults_out(faults: Faults) -> None:
     fault = faults.io_error(0, 0, 4096)
-    faults.forget()
+    faults.restart(Machine(drives=(Drive(Path("/c")),)))
     assert not faults.active
     fault.remove()  # there is no QEMU to tell
 
@@ -138,3 +138,6 @@ def test_a_power_cut_takes_all_faults_out(faults: Faults) -> None:
 def test_a_drive_that_the_machine_does_not_have_is_refused(faults: Faults) -> None:
     with pytest.raises(LabError, match="drive 2"):
         faults.throttle(2, bytes_per_second=1)
+    faults.restart(Machine(drives=(Drive(Path("/c")),)))
+    with pytest.raises(LabError, match="drive 1: this machine has 1"):
+        faults.throttle(1, bytes_per_second=1)

@@ -105,8 +105,12 @@ def test_only_prompts_prove_a_stage_without_a_line_end() -> None:
 def test_a_progress_line_is_read() -> None:
     progress = progress_of_line("bootsvc: backup 12.0 / 64.0 MiB  19%  10.1 MiB/s  5 s left")
     assert progress is not None
-    assert (progress.word, progress.done, progress.total) == ("backup", 12.0, 64.0)
-    assert (progress.unit, progress.percent) == ("MiB", 19)
+    assert (progress.word, progress.area) == ("backup", "")
+    assert (progress.done, progress.total, progress.unit) == (12.0, 64.0, "MiB")
+    assert progress.percent == 19
+    verify = progress_of_line("bootsvc: verify primary 0.5 / 4.0 MiB  12%  1.0 MiB/s  waiting")
+    assert verify is not None
+    assert (verify.word, verify.area, verify.percent) == ("verify", "primary", 12)
     assert progress_of_line("bootsvc: stage=backup") is None
 
 

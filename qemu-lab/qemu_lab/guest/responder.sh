@@ -57,6 +57,7 @@ handover() {
 hello() {
     words="version=$(version)"
     for key in area trial identity transaction; do
+        # shellcheck disable=SC2018,SC2019  # the keys are plain ASCII
         upper=$(echo "$key" | tr a-z A-Z)
         value=$(handover "BOOTSVC_$upper")
         [ -z "$value" ] || words="$words $key=$value"
