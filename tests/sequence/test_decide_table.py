@@ -125,8 +125,8 @@ FLAGS: tuple[dict[str, Any], ...] = (
 )
 
 
-STRIDE = 211
-"""Every 211th triple of findings meets each record; shares no factor with their number."""
+STRIDE = 397
+"""Every 397th triple of findings meets each record; shares no factor with their number."""
 
 
 def test_the_table_has_rows_for_every_phase_that_is_ever_written() -> None:
@@ -152,7 +152,7 @@ def test_every_combination_gives_exactly_one_action() -> None:
                 build(action.status)
             assert_allowed(seen, action)
             count += 1
-    assert count > 50_000
+    assert count > 30_000
 
 
 def test_a_lost_record_is_decided_for_whatever_the_areas_hold() -> None:

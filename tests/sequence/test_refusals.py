@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -126,9 +128,6 @@ def with_one_block_less_everywhere(machine: Machine) -> None:
 
 def forge_locator(machine: Machine, image: Image, **sizes: int) -> None:
     """A locator that the library would not build, with a right checksum."""
-    import struct
-    import zlib
-
     block = bytearray(image.footer[-BLOCK_SIZE:])
     for name, value in sizes.items():
         struct.pack_into("<Q", block, {"image_size": 16, "tree_size": 24}[name], value)
