@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bootsvc.disk.partition import plan, smallest_esp, write_table
 from bootsvc.formats.boot_status import (
     Area,
     AreaRecord,
@@ -18,11 +17,26 @@ from bootsvc.formats.boot_status import (
 )
 from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.disk import disk_on
-from bootsvc.units import MIB
+from bootsvc.storage.status_store import COPY_OFFSETS
+from bootsvc.units import BLOCK_SIZE, KIB, MIB
+from tests.formats.tables import write_gpt
 from tests.images import Image, like, make_image, random_blocks
 
-AREA_SIZE = MIB
-PARTS = plan(area_size=AREA_SIZE, data_size=8 * MIB, esp_size=smallest_esp(512), seed="bench")
+AREA_SIZE = 256 * KIB
+
+
+def _parts() -> dict[str, range]:
+    sizes = {"status": COPY_OFFSETS[-1] + BLOCK_SIZE}
+    sizes |= dict.fromkeys(("primary", "backup", "staging"), AREA_SIZE)
+    parts, at = {}, MIB // 8
+    for role, size in sizes.items():
+        parts[role] = range(at, at + size)
+        at += size
+    return parts
+
+
+PARTS = _parts()
+DISK_SIZE = PARTS["staging"].stop + 64 * KIB
 
 V1 = make_image(random_blocks(18, seed=1), number=1)
 V2 = make_image(like(V1.content, {1: 21, 4: 22, 9: 24}), number=2, floor=1)
@@ -41,9 +55,9 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("xb") as file:
-            file.truncate(PARTS.size)
-        write_table(path, PARTS)
+        disk_bytes = bytearray(DISK_SIZE)
+        write_gpt(disk_bytes, PARTS)
+        path.write_bytes(disk_bytes)
         self.put(Area.PRIMARY, V2)
         self.put(Area.BACKUP, V1)
         with DirectDevice(path, writable=True) as device:
@@ -89,7 +103,7 @@ class Bench:
 
     def place(self, role: str) -> tuple[int, int]:
         """Offset and size of a partition in the file."""
-        return PARTS[role].offset, PARTS[role].size
+        return PARTS[role].start, len(PARTS[role])
 
     def put(self, area: Area, image: Image) -> None:
         """Fill an area with an image."""

@@ -72,6 +72,7 @@ _CODES: tuple[tuple[type[errors.BootsvcError], ExitCode], ...] = (
     (errors.WrongMachineError, ExitCode.WRONG_MACHINE),
     (errors.BelowFloorError, ExitCode.BELOW_FLOOR),
     (errors.FailedBeforeError, ExitCode.FAILED_BEFORE),
+    (errors.ImageError, ExitCode.DAMAGED),
     (errors.ConfirmRefusedError, ExitCode.CONFIRM_REFUSED),
     (errors.SequenceError, ExitCode.PHASE),
     (errors.NotBootsvcError, ExitCode.NOT_BOOTSVC),

@@ -61,6 +61,7 @@ def add_commands(groups: Groups) -> None:
     status = _command(groups, "status", "show what runs, what the next start will do, and why",
                       STATUS_TEXT)  # fmt: skip
     status.add_argument("--json", action="store_true", help="for programs (see README.md)")
+    _add_keys(status)
     status.set_defaults(run=run_status)
 
     stage = _command(groups, "stage", "put a new image into staging and ask for the update",
@@ -71,6 +72,13 @@ def add_commands(groups: Groups) -> None:
     )
     stage.add_argument(
         "--no-request", action="store_true", help="only put it there; do not ask for the update"
+    )
+    _add_keys(stage)
+    stage.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
     )
     stage.set_defaults(run=run_stage)
 
@@ -104,6 +112,7 @@ def add_commands(groups: Groups) -> None:
         default="all",
         help="primary, backup, staging or all (default: all)",
     )
+    _add_keys(verify)
     verify.set_defaults(run=run_verify)
 
 
@@ -115,19 +124,16 @@ def _command(groups: Groups, name: str, summary: str, text: str) -> argparse.Arg
         type=Path,
         help="disk or disk file (default: the one this system was started from)",
     )
+    return parser
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keys",
         metavar="PATH",
         type=Path,
         help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
     )
-    parser.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=Path,
-        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
-    )
-    return parser
 
 
 # --- status -------------------------------------------------------------------------------------
@@ -169,10 +175,12 @@ def run_status(args: argparse.Namespace) -> ExitCode:
 def run_stage(args: argparse.Namespace) -> ExitCode:
     """Check an image, put it into staging, ask for the update."""
     from bootsvc.os_side.machine import open_machine
+    from bootsvc.os_side.site import load_site
     from bootsvc.sequence.checks import verify_whole
+    from bootsvc.settings import DEFAULT_PATH, KEYS_DIR
     from bootsvc.storage.image_file import open_bimg
 
-    site = _site(args)
+    site = load_site(args.keys or KEYS_DIR, args.settings or DEFAULT_PATH)
     with (
         open_bimg(args.image) as (source, footer),
         open_machine(_disk_path(args), writable=True) as machine,
@@ -349,8 +357,12 @@ def run_verify(args: argparse.Namespace) -> ExitCode:
     """Read images in full and check every byte."""
     from bootsvc.formats.boot_status import Area
     from bootsvc.os_side.machine import open_machine
+    from bootsvc.os_side.site import load_public_keys
+    from bootsvc.sequence.checks import Site
+    from bootsvc.settings import KEYS_DIR
 
-    site = _site(args)
+    # Machine type matters to what is installed, not to what is there.
+    site = Site(load_public_keys(args.keys or KEYS_DIR), compatible="")
     names = AREA_NAMES if args.area == "all" else (args.area,)
     with open_machine(_disk_path(args), writable=False) as machine:
         verdicts = [
@@ -401,13 +413,6 @@ def _disk_path(args: argparse.Namespace) -> Path:
 
     disk: Path | None = args.disk
     return disk if disk is not None else find_disk(read_this_start())
-
-
-def _site(args: argparse.Namespace) -> Site:
-    from bootsvc.os_side.site import load_site
-    from bootsvc.settings import DEFAULT_PATH, KEYS_DIR
-
-    return load_site(args.keys or KEYS_DIR, args.settings or DEFAULT_PATH)
 
 
 def _started() -> Started:

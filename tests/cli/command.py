@@ -93,7 +93,11 @@ class Command:
 
     def __call__(self, name: str, *arguments: str | Path) -> Outcome:
         """``bootsvc NAME --disk ... ARGUMENTS``."""
-        places = ("--disk", self.bench.path, "--keys", self.keys, "--settings", self.settings)
+        places: list[str | Path] = ["--disk", self.bench.path]
+        if name in ("status", "stage", "verify"):
+            places += ["--keys", self.keys]
+        if name == "stage":
+            places += ["--settings", self.settings]
         return self.plain(name, *places, *arguments)
 
     def plain(self, *arguments: str | Path) -> Outcome:
