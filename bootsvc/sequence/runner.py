@@ -220,7 +220,7 @@ class Runner:
             copy_image(windows[source], windows[target], footer, leaves, counts, self.reporter.tick)
             self.reporter.end(counts)
             self._mark("verify")
-            self.reporter.begin(f"verify {target.name.lower()}", footer.manifest.size)
+            self.reporter.begin("verify", footer.manifest.size)
             verify_copy(windows[target], footer, leaves, self.reporter.tick)
             self.reporter.end()
         except BootsvcError as exc:

@@ -109,13 +109,16 @@ class Variant:
         return "-".join(parts)
 
 
-def build(variants: Iterable[Variant], images: Path, public_keys: tuple[Path, ...]) -> list[Path]:
+def build(
+    variants: Iterable[Variant], images: Path, public_keys: tuple[Path, ...], settings: str
+) -> list[Path]:
     """Make the squashfs of every variant that is not fresh.
 
     Args:
         variants: what to make.
         images: directory of the products (<name>.squashfs).
         public_keys: keys whose signatures ``bootsvc stage`` accepts in the probe.
+        settings: text of its /etc/bootsvc/bootsvc.toml.
 
     Raises:
         ImageBuildError: a program failed or is missing.
@@ -125,25 +128,29 @@ def build(variants: Iterable[Variant], images: Path, public_keys: tuple[Path, ..
         for variant in variants:
             product = images / f"{variant.name}.squashfs"
             made.append(product)
-            key = _key(variant, public_keys)
+            key = _key(variant, public_keys, settings)
             if cache.is_fresh(product, key):
                 continue
             images.mkdir(parents=True, exist_ok=True)
+            common = Path(scratch) / f"{variant.kernel.name}.squashfs"
+            if not common.exists():
+                with step(f"probe on kernel {variant.kernel.release}") as result:
+                    tree = Path(scratch) / variant.kernel.name
+                    _make_tree(tree, variant.kernel, public_keys, settings)
+                    _check_tree(tree)
+                    _squash(tree, common, *_COMPRESSION)
+                    result.note = mebibytes(common)
             with step(variant.name) as result:
-                tree = Path(scratch) / variant.kernel.name
-                if not tree.exists():
-                    _make_tree(tree, variant.kernel, public_keys)
-                _make_variant(tree, variant)
-                _make_squashfs(tree, product)
+                _make_variant(Path(scratch), common, variant, product)
                 cache.mark(product, key)
                 result.note = mebibytes(product)
     return made
 
 
-def _key(variant: Variant, public_keys: tuple[Path, ...]) -> str:
+def _key(variant: Variant, public_keys: tuple[Path, ...], settings: str) -> str:
     return cache.key_of(
         [
-            "probe 1",
+            "probe 2",
             variant.name,
             variant.kernel.release,
             variant.kernel.vmlinuz,
@@ -167,7 +174,9 @@ def _write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def _make_tree(tree: Path, kernel: Kernel, public_keys: tuple[Path, ...]) -> None:
+def _make_tree(
+    tree: Path, kernel: Kernel, public_keys: tuple[Path, ...], settings: str
+) -> None:
     """Everything that all versions have in common."""
     for name in ("proc", "sys", "dev", "run", "tmp", "root", "etc/ssh", "var", "usr/bin"):
         (tree / name).mkdir(parents=True)
@@ -185,7 +194,11 @@ def _make_tree(tree: Path, kernel: Kernel, public_keys: tuple[Path, ...]) -> Non
     _write(tree / "etc/hostname", "probe\n")
     # Filled at the first start, kept on data from then on.
     _write(tree / "etc/machine-id", "")
+    # Where a variant's own files are: see _make_variant.
+    (tree / "etc/probe.conf").symlink_to("/variant/probe.conf")
+    (tree / "etc/os-release").symlink_to("/variant/os-release")
     _write(tree / "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+    _write(tree / "etc/bootsvc/bootsvc.toml", settings)
     for key in public_keys:
         _write(tree / "etc/bootsvc/keys" / key.name, key.read_bytes())
 
@@ -337,41 +350,46 @@ def payload(version: int, size: int = PAYLOAD_BYTES) -> bytes:
     return hashlib.shake_128(f"probe payload {version}".encode()).digest(size)
 
 
-def _make_variant(tree: Path, variant: Variant) -> None:
-    _write(tree / "etc/probe.conf", f"VERSION={variant.version}\nBEHAVIOUR={variant.behaviour}\n")
+def _make_variant(scratch: Path, common: Path, variant: Variant, product: Path) -> None:
+    """Append what only this variant has to a copy of what all have in common.
+
+    Every file of a variant is in /variant: the common part, compressed once, is then the same
+    in all of them, block for block.
+    """
+    files = scratch / "variant"
+    shutil.rmtree(files, ignore_errors=True)
+    _write(files / "probe.conf", f"VERSION={variant.version}\nBEHAVIOUR={variant.behaviour}\n")
     _write(
-        tree / "usr/lib/os-release",
+        files / "os-release",
         f'ID=probe\nPRETTY_NAME="bootsvc probe {variant.version}"\n'
         f"IMAGE_VERSION={variant.version}\n",
     )
-    link = tree / "etc/os-release"
-    if not link.is_symlink():
-        link.symlink_to("../usr/lib/os-release")
-    _write(tree / "usr/share/probe/payload", payload(variant.version))
-
-
-def _make_squashfs(tree: Path, product: Path) -> None:
+    _write(files / "payload", payload(variant.version))
     arriving = product.with_suffix(".new")
-    arriving.unlink(missing_ok=True)
-    # lz4 unpacks several times faster than the rest, which counts under emulation.
-    time = str(EPOCH)
-    options = ["-all-root", "-all-time", time, "-mkfs-time", time, "-reproducible"]
-    options += ["-comp", "lz4", "-Xhc", "-noappend", "-quiet", "-no-progress", "-no-xattrs"]
-    # The variable would contradict the two options above.
-    run(["env", "-u", "SOURCE_DATE_EPOCH", "mksquashfs", str(tree), str(arriving), *options])
+    shutil.copyfile(common, arriving)
+    _squash(files, arriving, "-keep-as-directory", "-no-recovery")
     arriving.replace(product)
 
 
-def check_command(tree: Path) -> str:
-    """What ``bootsvc --help`` of a probe tree prints, run inside it (user namespace).
+# lz4 unpacks several times faster than the rest, which counts under emulation.
+_COMPRESSION = ("-comp", "lz4", "-Xhc", "-noappend")
+
+
+def _squash(tree: Path, target: Path, *more: str) -> None:
+    time = str(EPOCH)
+    options = ["-all-root", "-all-time", time, "-mkfs-time", time, "-reproducible"]
+    options += ["-quiet", "-no-progress", "-no-xattrs", *more]
+    # The variable would contradict the two options above.
+    run(["env", "-u", "SOURCE_DATE_EPOCH", "mksquashfs", str(tree), str(target), *options])
+
+
+def _check_tree(tree: Path) -> None:
+    """Run the bootsvc command inside the tree: a module left out shows now, not in a guest.
 
     Raises:
-        ImageBuildError: it does not even start: a module is missing.
+        ImageBuildError: it does not start.
     """
-    if shutil.which("unshare") is None:
-        raise ImageBuildError("unshare is missing: apt-get install util-linux")
     command = ["unshare", "-r", f"--root={tree}", "/usr/bin/bootsvc", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ImageBuildError(f"bootsvc does not start in the probe: {done.stderr.strip()}")
-    return done.stdout

@@ -1,0 +1,189 @@
+"""What scenarios and the demo are made of: the updater's initramfs, signed images, disks.
+
+Everything is cached under ``build/`` by the content of what it is made from; ``build_all`` makes
+what is missing, so that scenarios, several at a time, only read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootsvc.disk.create import DiskContents, create_disk
+from bootsvc.disk.partition import plan
+from bootsvc.image.keys import SigningKey, load_signing_key, new_key_pair
+from bootsvc.image.make import BootOptions, lineage_of, make_image
+from bootsvc.units import MIB
+from initramfs.build import BuildRequest, build
+from initramfs.modules import KernelTree
+from qemu_lab.images import cache, kernels, probe
+from qemu_lab.images.tools import BUILD, IMAGES, PROJECT, mebibytes, step
+
+COMPATIBLE = "lab"
+LINEAGE = lineage_of("bootsvc lab")
+KEYS = BUILD / "keys"
+KEY = KEYS / "lab.key"
+PUBLIC_KEY = KEYS / "lab.pub"
+OTHER_KEY = KEYS / "stranger.key"
+"""A key that no machine trusts: for images that must be refused."""
+
+SETTINGS = f'compatible = "{COMPATIBLE}"\nwatchdog_s = 30\n'
+CONSOLE = "console=ttyS0"
+PROBE_AREA = 64 * MIB
+
+PROFILES = {"cloud": ("virtio-nvme",), "generic": ("virtio-nvme", "pc")}
+"""Kernel -> profiles of modules in the updater's initramfs."""
+
+
+@dataclass(frozen=True)
+class ProbeImage:
+    """One signed probe image.
+
+    Attributes:
+        version: its number; ``behaviour``: one of probe.BEHAVIOURS.
+        method: back end that its manifest asks for.
+        kernel: cloud or generic.
+        options: kernel options beside the console.
+    """
+
+    version: int
+    behaviour: str = "good"
+    method: str = "switch_root"
+    kernel: str = "cloud"
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For example probe-2-panic-kexec."""
+        words = [f"probe-{self.version}", self.behaviour, self.method, self.kernel, *self.options]
+        plain = {"good", "cloud"}
+        return "-".join(word.replace("=", "-") for word in words if word not in plain)
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return IMAGES / f"{self.name}.bimg"
+
+
+HANG_BEFORE_USERSPACE = ("probe.hang=initrd",)
+
+CATALOGUE = (
+    ProbeImage(1),
+    ProbeImage(2),
+    ProbeImage(3),
+    ProbeImage(2, "silent"),
+    ProbeImage(2, "reboot"),
+    ProbeImage(1, method="kexec"),
+    ProbeImage(2, method="kexec"),
+    ProbeImage(2, "panic", method="kexec"),
+    ProbeImage(1, method="kexec", kernel="generic"),
+    ProbeImage(2, method="kexec", kernel="generic", options=HANG_BEFORE_USERSPACE),
+    ProbeImage(2, "panic", method="kexec", kernel="generic"),
+)
+"""All probe images that scenarios use."""
+
+
+def build_all() -> None:
+    """Make whatever of the catalogue is missing or old."""
+    lab_key()
+    for name in PROFILES:
+        updater(name)
+    probe.build([_variant(image) for image in CATALOGUE], IMAGES, (PUBLIC_KEY,), SETTINGS)
+    for image in CATALOGUE:
+        probe_image(image)
+
+
+def lab_key() -> SigningKey:
+    """The key that signs lab images; made once per build folder."""
+    KEYS.mkdir(parents=True, exist_ok=True)
+    for path in (KEY, OTHER_KEY):
+        if not path.exists():
+            new_key_pair(path.with_suffix(""))
+    return load_signing_key(KEY)
+
+
+def kernel(name: str) -> kernels.Kernel:
+    """An extracted kernel, fetched where it is missing."""
+    return kernels.fetch(name)
+
+
+def updater(kernel_name: str) -> Path:
+    """The updater's initramfs for a kernel, not compressed: emulation unpacks slowly."""
+    lab_key()
+    found = kernel(kernel_name)
+    out = BUILD / "initramfs" / f"{kernel_name}.cpio"
+    settings = BUILD / "initramfs" / "bootsvc.toml"
+    key = cache.key_of(
+        [found.release, SETTINGS, PUBLIC_KEY, PROJECT / "bootsvc", PROJECT / "initramfs"]
+    )
+    if cache.is_fresh(out, key):
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(SETTINGS, encoding="ascii")
+    with step(f"initramfs for {found.release}") as result:
+        build(
+            BuildRequest(
+                out,
+                kernel=KernelTree.extracted(found.tree),
+                profiles=PROFILES[kernel_name],
+                entry="bootsvc.updater",
+                compression="none",
+                config=settings,
+                keys=(PUBLIC_KEY,),
+            )
+        )
+        result.note = mebibytes(out)
+    cache.mark(out, key)
+    return out
+
+
+def probe_image(image: ProbeImage) -> Path:
+    """The signed image file of a probe."""
+    signing_key = lab_key()
+    (rootfs,) = probe.build([_variant(image)], IMAGES, (PUBLIC_KEY,), SETTINGS)
+    key = cache.key_of([repr(image), cache.note_of(rootfs), PUBLIC_KEY, PROJECT / "bootsvc/image"])
+    if not cache.is_fresh(image.path, key):
+        make_image(
+            rootfs,
+            image.path,
+            key=signing_key,
+            number=image.version,
+            label=f"{image.version}.0",
+            lineage=LINEAGE,
+            compatible=COMPATIBLE,
+            boot=BootOptions(image.method, (CONSOLE, *image.options)),
+            force=True,
+        )
+        cache.mark(image.path, key)
+    return image.path
+
+
+def _variant(image: ProbeImage) -> probe.Variant:
+    return probe.Variant(image.version, image.behaviour, kernel(image.kernel))
+
+
+def lab_disk(
+    out: Path,
+    image: Path,
+    *,
+    kernel_name: str = "cloud",
+    confirmed: bool = True,
+    area_size: int = PROBE_AREA,
+    options: str = "",
+) -> Path:
+    """A bootable disk with ``image``; ``options`` are kernel options for the updater."""
+    found = kernel(kernel_name)
+    create_disk(
+        out,
+        plan(area_size=area_size, data_size=32 * MIB),
+        DiskContents(
+            image=image,
+            kernel=found.vmlinuz,
+            initramfs=updater(kernel_name),
+            confirmed=confirmed,
+            options=f"{CONSOLE} {options}".strip(),
+            menu_seconds=0,
+        ),
+        force=True,
+    )
+    return out

@@ -1,0 +1,233 @@
+"""A machine with bootsvc on its disk, in the words that stories use.
+
+The guest says which image runs; the record and the areas are read from the disk file outside the
+guest, by code of their own: sfdisk finds the partitions and ``struct`` decodes the record, so that
+a mistake in bootsvc's own readers cannot hide itself.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qemu_lab.disk import read_range, sha256_range, write_range
+from qemu_lab.errors import ExpectationError
+from qemu_lab.machine import Drive, Machine
+from qemu_lab.stages import Bad, Stage
+from qemu_lab.vm import VM
+
+UPDATE_DEVICE = "/dev/vdb"
+"""Where the guest finds the image that it is to stage."""
+
+COPY_OFFSETS = (0, 2 * 2**20)
+PHASES = [
+    "unknown",
+    "install",
+    "idle",
+    "check",
+    "backup",
+    "copy",
+    "verify",
+    "trial",
+    "confirm",
+    "restore",
+    "degraded",
+    "rollback",
+    "rot",
+    "halt",
+]
+BOOT_S = 90.0
+"""Longest time from power-on to the image's first word, under emulation."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The boot-status record as the bytes on the disk say; ``raw`` are both copies."""
+
+    code: int
+    phase: str
+    boot_area: int
+    request: int
+    sequence: int
+    tries_left: int
+    numbers: tuple[int, int, int]
+    raw: bytes
+
+
+def decode_record(copies: list[bytes]) -> Record:
+    """The newest valid of the two copies, decoded without bootsvc.
+
+    Raises:
+        ExpectationError: neither is valid.
+    """
+    valid = [
+        one
+        for one in copies
+        if one[:8] == b"BOOTSVC\0" and zlib.crc32(one[:508]) == struct.unpack("<I", one[508:])[0]
+    ]
+    if not valid:
+        raise ExpectationError("neither copy of the boot-status record is valid")
+    best = max(valid, key=lambda one: int(struct.unpack_from("<Q", one, 16)[0]))
+    code, phase, boot_area, request, sequence, tries_left = struct.unpack_from("<4BQB", best, 12)
+    numbers = tuple(struct.unpack_from("<Q", best, at + 16)[0] for at in (112, 168, 224))
+    return Record(
+        code,
+        PHASES[phase],
+        boot_area,
+        request,
+        sequence,
+        tries_left,
+        (numbers[0], numbers[1], numbers[2]),
+        b"".join(copies),
+    )
+
+
+class Subject:
+    """One machine under test.
+
+    Attributes:
+        vm: the machine; its first drive is ``disk``, its second (if any) the image to stage.
+        disk: raw disk file.
+    """
+
+    def __init__(self, vm: VM, disk: Path) -> None:
+        self.vm = vm
+        self.disk = disk
+        self._partitions = _partitions(disk)
+
+    # --- what is done to it -------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Press the button."""
+        self.vm.start()
+
+    def insert(self, image: Path) -> None:
+        """Have ``image`` at UPDATE_DEVICE from the next power-on."""
+        drives = (self.vm.machine.drives[0], Drive(image, read_only=True))
+        self.vm.machine = replace(self.vm.machine, drives=drives)
+
+    def command(self, text: str, timeout: float = 120.0) -> str:
+        """What a bootsvc command in the running OS prints; it must succeed."""
+        return self.vm.port.run(f"bootsvc {text}", timeout)
+
+    def stage(self, timeout: float = 180.0) -> None:
+        """Stage the inserted image from within the running OS."""
+        self.command(f"stage {UPDATE_DEVICE}", timeout)
+
+    def confirm(self) -> None:
+        """The running OS proves itself."""
+        self.vm.port.ask("confirm", timeout=60.0).require()
+
+    def restart(self) -> None:
+        """Restart by hardware reset."""
+        self.vm.reset()
+
+    def power_cut(self) -> None:
+        """Pull the plug."""
+        self.vm.power_cut()
+
+    def host_command(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """The bootsvc command on this machine's disk from outside, while it is off."""
+        return subprocess.run(
+            [sys.executable, "-m", "bootsvc.cli", "--disk", self.disk, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def damage(self, partition: str, offset: int, data: bytes) -> None:
+        """Overwrite bytes of a partition while the machine is off."""
+        write_range(self.disk, self._partitions[partition][0] + offset, data)
+
+    # --- what is seen of it -------------------------------------------------------------------
+
+    def wait(
+        self, stage: Stage, timeout: float = BOOT_S, *, expecting: tuple[Bad, ...] = ()
+    ) -> None:
+        """Until the console proves ``stage``."""
+        self.vm.console.wait_for(stage, timeout, expecting=expecting)
+
+    def runs(
+        self,
+        version: int,
+        *,
+        area: str = "primary",
+        trial: bool = False,
+        timeout: float = BOOT_S,
+        expecting: tuple[Bad, ...] = (),
+    ) -> None:
+        """The guest itself says that this version runs, from this area.
+
+        Raises:
+            ExpectationError: another version, area or kind of start.
+        """
+        hello = self.vm.port.wait_hello(timeout, expecting=expecting)
+        found = (hello.get("version"), hello.get("area"), hello.get("trial"))
+        wanted = (str(version), area, str(int(trial)))
+        if found != wanted:
+            raise ExpectationError(
+                self.vm.console.report(f"(version, area, trial) is {found}, wanted {wanted}")
+            )
+
+    def status(self) -> dict[str, Any]:
+        """``bootsvc status --json`` in the running OS."""
+        document: dict[str, Any] = json.loads(self.command("status --json"))
+        return document
+
+    def failure(self) -> tuple[str, str, int]:
+        """Phase, reason and image number of the last failure, as the running OS tells it."""
+        last = self.status()["last_failure"]
+        return last["phase"], last["reason"], last["number"]
+
+    def record(self) -> Record:
+        """The record, read from the disk file."""
+        start = self._partitions["bootsvc-status"][0]
+        return decode_record([read_range(self.disk, start + at, 512) for at in COPY_OFFSETS])
+
+    def status_partition(self) -> str:
+        """SHA-256 of the whole status partition."""
+        return self._sha256("bootsvc-status")
+
+    def area(self, name: str) -> str:
+        """SHA-256 of a whole area: ``primary``, ``backup`` or ``staging``."""
+        return self._sha256(f"bootsvc-{name}")
+
+    def holds(self, name: str, image: Path) -> bool:
+        """Whether an area begins with the bytes of ``image`` and ends with its footer."""
+        start, size = self._partitions[f"bootsvc-{name}"]
+        locator = read_range(image, image.stat().st_size - 4096, 4096)
+        manifest_size, image_size, tree_size = struct.unpack_from("<IQQ", locator, 12)
+        footer = tree_size + -(-manifest_size // 4096) * 4096 + 4096
+        total = image.stat().st_size
+        return sha256_range(self.disk, start, image_size) == sha256_range(
+            image, 0, image_size
+        ) and sha256_range(self.disk, start + size - footer, footer) == sha256_range(
+            image, total - footer, footer
+        )
+
+    def range_of(self, partition: str) -> tuple[int, int]:
+        """Offset and size of a partition on the disk, in bytes."""
+        return self._partitions[partition]
+
+    def _sha256(self, partition: str) -> str:
+        start, size = self._partitions[partition]
+        return sha256_range(self.disk, start, size)
+
+
+def machine_for(disk: Path, *, base: Machine | None = None) -> Machine:
+    """A machine that boots from ``disk``; ``base`` gives everything else."""
+    return replace(base or Machine(), drives=(Drive(disk),))
+
+
+def _partitions(disk: Path) -> dict[str, tuple[int, int]]:
+    """GPT name -> offset and size in bytes."""
+    done = subprocess.run(["sfdisk", "--json", disk], capture_output=True, text=True, check=True)
+    table = json.loads(done.stdout)["partitiontable"]
+    unit = int(table.get("sectorsize", 512))
+    return {one["name"]: (one["start"] * unit, one["size"] * unit) for one in table["partitions"]}
