@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootsvc.units import parse_size
@@ -44,3 +45,16 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def disk_path(args: argparse.Namespace) -> Path:
+    """The disk that a command of the running OS works on: ``--disk``, or this machine's own.
+
+    Raises:
+        NotBootsvcError: there is none, or it is not clear which.
+    """
+    from bootsvc.os_side.machine import find_disk
+    from bootsvc.os_side.started import read_this_start
+
+    disk: Path | None = args.disk
+    return disk if disk is not None else find_disk(read_this_start())

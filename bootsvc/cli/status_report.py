@@ -137,7 +137,7 @@ def document(report: StatusReport) -> dict[str, object]:
         "failed": [identity.hex() for identity in status.failed],
         "copies": [_copy_document(copy, status) for copy in report.copies],
         "layout_fits": report.layout_fits,
-        "alarms": list(report.alarms),
+        "alarms": _alarms(report),
     }
 
 

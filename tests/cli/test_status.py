@@ -189,6 +189,7 @@ def test_running_from_backup_for_good_is_an_alarm(bootsvc: Command) -> None:
         )
     )
     assert "no working image in primary" in line(bootsvc("status").out, "ALARM")
+    assert len(document(bootsvc)["alarms"]) == 1
 
 
 def test_json_fits_the_record(bootsvc: Command) -> None:

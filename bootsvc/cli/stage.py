@@ -1,0 +1,96 @@
+"""``bootsvc stage``: all checks first, then the staging area, then the request (DESIGN 4)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.cli.output import progress, show
+from bootsvc.cli.parsing import disk_path
+
+if TYPE_CHECKING:
+    from bootsvc.os_side.machine import Machine
+    from bootsvc.sequence.checks import Site
+    from bootsvc.storage.device import Device
+    from bootsvc.storage.image_area import Footer
+
+
+def run_stage(args: argparse.Namespace) -> ExitCode:
+    """Check an image, put it into staging, ask for the update."""
+    from bootsvc.os_side.machine import open_machine
+    from bootsvc.os_side.site import load_site
+    from bootsvc.sequence.checks import verify_whole
+    from bootsvc.settings import DEFAULT_PATH, KEYS_DIR
+    from bootsvc.storage.image_file import open_bimg
+
+    site = load_site(args.keys or KEYS_DIR, args.settings or DEFAULT_PATH)
+    with (
+        open_bimg(args.image) as (source, footer),
+        open_machine(disk_path(args), writable=True) as machine,
+    ):
+        _check_stageable(machine, footer, site, args)
+        with progress(f"check {args.image.name}", footer.manifest.size) as bar:
+            _, leaves = verify_whole(source, site, bar.tick, footer)
+        _write_staging(machine, source, footer, leaves, args)
+    manifest = footer.manifest
+    show(f"staged: number {manifest.number}, label {manifest.label}, identity "
+         f"{footer.identity.hex()[:12]}")  # fmt: skip
+    if args.no_request:
+        show("nothing is asked of the next start (--no-request)")
+    else:
+        show("the next start checks and installs it; to start now: reboot")
+    return ExitCode.OK
+
+
+def _check_stageable(
+    machine: Machine, footer: Footer, site: Site, args: argparse.Namespace
+) -> None:
+    """Everything that can be refused without reading the whole image; nothing is written."""
+    from bootsvc.errors import SequenceError
+    from bootsvc.formats.boot_status import Phase
+    from bootsvc.sequence.checks import check_installable
+    from bootsvc.sequence.requests import check_stageable
+
+    status = machine.status
+    check_stageable(status)
+    if args.again:
+        kept = tuple(one for one in status.failed if one != footer.identity)
+        status = replace(status, failed=kept)
+    check_installable(footer, site, status, machine.disk.areas.values())
+    runs_already = status.phase is Phase.IDLE and footer.identity == status.primary.identity
+    if runs_already and not args.no_request:
+        raise SequenceError(
+            f"{args.image.name} is the image in primary already",
+            hint="there is nothing to update; --no-request keeps it in staging for repairs",
+        )
+
+
+def _write_staging(
+    machine: Machine, source: Device, footer: Footer, leaves: bytes, args: argparse.Namespace
+) -> None:
+    """Record, write, read back, record: at each moment the record tells the truth of staging."""
+    from bootsvc.formats.boot_status import Area, AreaRecord, AreaState
+    from bootsvc.sequence.requests import kept_in_staging, staging_begun, update_requested
+    from bootsvc.storage.image_area import CopyCounts, copy_image, verify_copy
+    from bootsvc.units import describe_size
+
+    store, staging = machine.disk.status, machine.disk.areas[Area.STAGING]
+    size = footer.manifest.size
+    status = store.replace(staging_begun(machine.status))
+    counts = CopyCounts()
+    with progress("write staging", size) as bar:
+        copy_image(source, staging, footer, leaves, counts, bar.tick)
+    with progress("read staging back", size) as bar:
+        verify_copy(staging, footer, leaves, bar.tick)
+    show(
+        f"written {describe_size(counts.written)}, unchanged {describe_size(counts.skipped)}, "
+        "read back in full"
+    )
+    staged = AreaRecord(AreaState.VALID, size, footer.manifest.number, footer.identity)
+    if args.no_request:
+        store.replace(kept_in_staging(status, staged))
+    else:
+        store.replace(update_requested(status, staged, os.urandom(16), again=args.again))
