@@ -106,7 +106,7 @@ def menu_entries(options: str) -> tuple[grub.MenuEntry, ...]:
     words = f"{options} {FIXED_OPTIONS}"
     return (
         grub.MenuEntry("bootsvc updater", "a", words),
-        grub.MenuEntry("bootsvc rescue shell", "a", f"{words} rdinit=/bin/sh"),
+        grub.MenuEntry("bootsvc rescue shell", "a", f"{words} bootsvc.shell"),
     )
 
 

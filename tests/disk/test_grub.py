@@ -84,3 +84,9 @@ def test_options_that_the_boot_loader_would_interpret_are_refused(options: str) 
 
 def test_options_become_one_line() -> None:
     assert check_options(" console=ttyS0\n quiet ") == "console=ttyS0 quiet"
+
+
+def test_second_entry_offers_a_shell_before_the_updater() -> None:
+    second = menu_config(menu_entries("console=ttyS0"), seconds=1).split("menuentry")[2]
+    assert "bootsvc.shell" in second
+    assert "linux16 /bootsvc/a/vmlinuz console=ttyS0" in second
