@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qemu_lab.images.errors import ImageBuildError
-from qemu_lab.images.tools import KERNELS, mebibytes, run, say, step
+from qemu_lab.images.tools import KERNELS, mebibytes, run, step
 
 FLAVOURS = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
 """Name below build/kernels -> the package that always means the newest kernel of its kind."""
@@ -78,11 +78,9 @@ def fetch(name: str, kernels: Path = KERNELS, *, refresh: bool = False) -> Kerne
     """
     present = find(name, kernels)
     if present is not None and not refresh:
-        say(f"kernel {name}: {present.release} is there")
         return present
     package = newest_package(FLAVOURS[name])
     if present is not None and present.package == package:
-        say(f"kernel {name}: {present.release} is the newest")
         return present
     with step(f"kernel {name}: fetching {package}") as result:
         deb = fetch_package(package, kernels / "debs")

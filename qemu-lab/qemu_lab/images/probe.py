@@ -174,9 +174,7 @@ def _write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def _make_tree(
-    tree: Path, kernel: Kernel, public_keys: tuple[Path, ...], settings: str
-) -> None:
+def _make_tree(tree: Path, kernel: Kernel, public_keys: tuple[Path, ...], settings: str) -> None:
     """Everything that all versions have in common."""
     for name in ("proc", "sys", "dev", "run", "tmp", "root", "etc/ssh", "var", "usr/bin"):
         (tree / name).mkdir(parents=True)

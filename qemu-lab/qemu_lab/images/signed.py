@@ -1,0 +1,91 @@
+"""The Debian images as signed image files (.bimg): build/images/<name>-<method>.bimg.
+
+The probe's are made in ``products``, which also has the key and everything that all of the
+lab's images have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootsvc.image.make import BootOptions, make_image
+from bootsvc.packaging import deb
+from qemu_lab.images import cache, debian, kernels, products
+from qemu_lab.images.tools import IMAGES, PROJECT, mebibytes, step
+
+DEBS = PROJECT / "build" / "debs"
+
+NUMBERS = {"debian-v1": 1, "debian-v2": 2}
+"""Image -> its number; every bad image has the number that follows."""
+BAD_NUMBER = int(debian.BAD_VERSION)
+
+
+@dataclass(frozen=True)
+class DebianImage:
+    """One signed Debian image.
+
+    Attributes:
+        rootfs: name of the squashfs that is in it, one of ``debian.names()``.
+        method: back end that its manifest asks for.
+    """
+
+    rootfs: str
+    method: str = "kexec"
+
+    @property
+    def number(self) -> int:
+        """The number that its manifest states."""
+        return NUMBERS.get(self.rootfs, BAD_NUMBER)
+
+    @property
+    def name(self) -> str:
+        """For example debian-v1-kexec."""
+        return f"{self.rootfs}-{self.method}"
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return IMAGES / f"{self.name}.bimg"
+
+
+CATALOGUE = tuple(
+    DebianImage(name, method) for name in debian.names() for method in ("kexec", "switch_root")
+)
+"""Every Debian image, for both back ends: the same squashfs, another manifest."""
+
+
+def build_all() -> list[Path]:
+    """Make every signed Debian image that is not fresh, and whatever it is made of."""
+    signing_key = products.lab_key()
+    package = deb.build(DEBS)
+    kernel = kernels.fetch("cloud")
+    debian.build(debian.Request(IMAGES, kernel, package, (products.PUBLIC_KEY,)))
+    for image in CATALOGUE:
+        rootfs = IMAGES / f"{image.rootfs}.squashfs"
+        key = cache.key_of(
+            [
+                repr(image),
+                cache.note_of(rootfs),
+                products.PUBLIC_KEY,
+                PROJECT / "bootsvc/image",
+                PROJECT / "bootsvc/formats",
+            ]
+        )
+        if cache.is_fresh(image.path, key):
+            continue
+        with step(image.name) as result:
+            make_image(
+                rootfs,
+                image.path,
+                key=signing_key,
+                number=image.number,
+                label=f"{image.number}.0",
+                lineage=products.LINEAGE,
+                compatible=products.COMPATIBLE,
+                boot=BootOptions(image.method, (products.CONSOLE,)),
+                force=True,
+            )
+            cache.mark(image.path, key)
+            result.note = mebibytes(image.path)
+    return [image.path for image in CATALOGUE]
