@@ -5,10 +5,13 @@
 #
 #   offset  size  field
 #      0      8   magic "BOOTSVC\0"
+#      8      2   format version, 1
 #     12      1   status code: 1 ordinary, 2 boot backup, 3 first start on trial
 #     13      1   phase
 #     14      1   boot area: 0 none, 1 primary, 2 backup
 #     16      8   sequence, little-endian
+#    112      1   state of primary: 2 valid, 3 confirmed; others are not whole
+#    168      1   state of backup, likewise
 #    508      4   CRC-32 of bytes 0..507, little-endian
 #
 # Two copies: at offset 0 and at 2 MiB of the status partition.
@@ -37,7 +40,8 @@ record_swap() {
     printf '%s' "$record_swapped"
 }
 
-# True if the 512 bytes in file $1 are a record: magic, CRC and a known code and area.
+# True if the 512 bytes in file $1 are a record (magic, version, CRC, a known code) and the
+# area that it names is recorded as whole.
 record_valid() {
     [ "$(wc -c <"$1")" -eq $RECORD_SIZE ] || return 1
     [ "$(record_hex "$1" 0 8)" = $RECORD_MAGIC ] || return 1
@@ -45,7 +49,14 @@ record_valid() {
     record_sum=$(head -c 508 "$1" | gzip -c | tail -c 8 | od -An -v -tx1 -N 4 | tr -d ' \n')
     [ "$record_sum" = "$(record_hex "$1" 508 4)" ] || return 1
     case $(record_hex "$1" 12 1) in 01 | 02 | 03) ;; *) return 1 ;; esac
-    case $(record_hex "$1" 14 1) in 00 | 01 | 02) ;; *) return 1 ;; esac
+    [ "$(record_hex "$1" 8 2)" = 0100 ] || return 1
+    case $(record_hex "$1" 14 1) in
+        00) return 0 ;;
+        01) record_state=$(record_hex "$1" 112 1) ;;
+        02) record_state=$(record_hex "$1" 168 1) ;;
+        *) return 1 ;;
+    esac
+    case $record_state in 02 | 03) ;; *) return 1 ;; esac
 }
 
 # Read both copies from device or file $1, with scratch files in directory $2.

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from bootsvc.disk.partition import DiskLayout, plan, write_table
-from bootsvc.formats.boot_status import Area, BootStatus, Phase, StatusCode
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaRecord,
+    AreaState,
+    BootStatus,
+    Phase,
+    StatusCode,
+)
 from bootsvc.formats.boot_status import build as build_record
 from initramfs.build import BuildRequest, build
 from initramfs.closure import libraries_of, with_links
@@ -148,7 +155,15 @@ def _disk_with(folder: Path, record: bytes) -> tuple[Drive, DiskLayout]:
 
 def _record(area: Area, code: StatusCode, phase: Phase) -> bytes:
     return build_record(
-        BootStatus(status_code=code, phase=phase, boot_area=area, sequence=5, tries_left=1)
+        BootStatus(
+            status_code=code,
+            phase=phase,
+            boot_area=area,
+            sequence=5,
+            tries_left=1,
+            primary=AreaRecord(state=AreaState.VALID),
+            backup=AreaRecord(state=AreaState.VALID),
+        )
     )
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bootsvc.formats.boot_status import Area, BootStatus, Phase, StatusCode, build
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaRecord,
+    AreaState,
+    BootStatus,
+    Phase,
+    StatusCode,
+    build,
+)
 from initramfs.contents import HERE
 
 BUSYBOX = shutil.which("busybox")
@@ -16,9 +24,17 @@ needs_busybox = pytest.mark.skipif(BUSYBOX is None, reason="busybox is not insta
 COPY_1 = 2 * 1024 * 1024
 
 
-def record(*, code: int = 1, area: int = 1, sequence: int = 1, phase: int = 2) -> bytes:
+def record(
+    *,
+    code: int = 1,
+    area: int = 1,
+    sequence: int = 1,
+    version: int = 1,
+    states: tuple[int, int] = (3, 2),
+) -> bytes:
     """A record with only the fields that the shell reads, by struct alone."""
-    body = struct.pack("<8sHHBBBBQ", b"BOOTSVC\0", 1, 512, code, phase, area, 0, sequence)
+    body = struct.pack("<8sHHBBBBQ", b"BOOTSVC\0", version, 512, code, 2, area, 0, sequence)
+    body = body.ljust(112, b"\0") + bytes([states[0]]).ljust(56, b"\0") + bytes([states[1]])
     body = body.ljust(508, b"\0")
     return body + struct.pack("<I", zlib.crc32(body))
 
@@ -110,12 +126,23 @@ def test_a_copy_with_one_flipped_bit_is_not_believed(tmp_path: Path, offset: int
 
 
 @needs_busybox
-@pytest.mark.parametrize("change", [{"code": 0}, {"code": 4}, {"area": 3}, {"area": 255}])
+@pytest.mark.parametrize(
+    "change", [{"code": 0}, {"code": 4}, {"area": 3}, {"area": 255}, {"version": 2}]
+)
 def test_a_record_with_unknown_values_is_not_believed(
     tmp_path: Path, change: dict[str, int]
 ) -> None:
     result = parse(tmp_path, status_partition(tmp_path, record(**change), b""))
     assert result["result"] == "1"
+
+
+@needs_busybox
+@pytest.mark.parametrize("state", [0, 1, 4])
+def test_an_area_that_is_not_recorded_as_whole_is_never_named(tmp_path: Path, state: int) -> None:
+    # EMPTY, WRITING and BAD: the other copy, older, names a whole one.
+    broken = record(area=2, sequence=9, states=(3, state))
+    result = parse(tmp_path, status_partition(tmp_path, broken, record(area=1, sequence=8)))
+    assert result["area"] == "primary"
 
 
 @needs_busybox
@@ -159,6 +186,8 @@ def test_the_shell_reads_what_the_library_writes(
         boot_area=Area[area],
         sequence=123456789,
         tries_left=1,
+        primary=AreaRecord(state=AreaState.WRITING if area == "BACKUP" else AreaState.VALID),
+        backup=AreaRecord(state=AreaState.VALID),
     )
     data = build(status)
     result = parse(tmp_path, status_partition(tmp_path, data, data))
