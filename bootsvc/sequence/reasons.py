@@ -21,15 +21,14 @@ _REASONS: tuple[tuple[type[errors.BootsvcError], Reason], ...] = (
     (errors.FormatError, Reason.ALTERED),
     (errors.StorageError, Reason.IO_ERROR),
     (errors.BootError, Reason.KERNEL_REFUSED),
+    (errors.ImageError, Reason.ALTERED),
+    (errors.BootsvcError, Reason.KERNEL_REFUSED),  # a tool or a setting failed the hand-over
 )
 
 
 def reason_of(error: errors.BootsvcError) -> Reason:
-    """The reason that stands for ``error`` in the record."""
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
-            return reason
-    raise AssertionError(f"no reason stands for {type(error).__name__}") from error
+    """The reason that stands for ``error`` in the record; the last row of the table fits all."""
+    return next(reason for kind, reason in _REASONS if isinstance(error, kind))
 
 
 def errno_of(error: BaseException | None) -> int:
