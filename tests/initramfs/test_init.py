@@ -5,6 +5,7 @@ import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_a_copy_with_one_flipped_bit_is_not_believed(tmp_path: Path, offset: int
     "change", [{"code": 0}, {"code": 4}, {"area": 3}, {"area": 255}, {"version": 2}]
 )
 def test_a_record_with_unknown_values_is_not_believed(
-    tmp_path: Path, change: dict[str, int]
+    tmp_path: Path, change: dict[str, Any]
 ) -> None:
     result = parse(tmp_path, status_partition(tmp_path, record(**change), b""))
     assert result["result"] == "1"
