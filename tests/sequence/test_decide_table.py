@@ -243,6 +243,8 @@ def assert_allowed(seen: Observation, action: Action) -> None:
         if action.target is Area.BACKUP:
             assert status.phase is Phase.BACKUP, "the backup is overwritten outside BACKUP"
             assert action.source is Area.PRIMARY
+        if status.phase in (Phase.COPY, Phase.RESTORE, Phase.ROLLBACK):
+            assert seen.backup.is_verified, "the backup is relied on unread"
     if isinstance(action, Write):
         assert not seen.cannot_write
         assert status is None or status.layout_hash == seen.layout_hash

@@ -887,3 +887,18 @@ def test_a_status_partition_that_cannot_be_written_does_not_stop_a_healthy_start
     machine.device.bytes[start] ^= 1
     machine.device.bad_writes = [PARTS["status"]]
     assert machine.power_on().outcome == Boot(Area.PRIMARY, alarm=Reason.IO_ERROR)
+
+
+def test_a_dead_status_partition_still_starts_a_whole_image() -> None:
+    for machine, image in (
+        (settled_machine(V2, backup=V1), V1),
+        (settled_machine(V2, backup=V1), V2),
+    ):
+        if image is V2:
+            machine.flip(Area.BACKUP, 0)
+        machine.device.bad_reads = [PARTS["status"]]
+        machine.device.bad_writes = [PARTS["status"]]
+        started = machine.power_on()
+        assert isinstance(started.outcome, Boot)
+        assert started.outcome.alarm is Reason.IO_ERROR
+        assert machine.runs(image), "no try can be recorded, so an unproven primary is not tried"
