@@ -76,6 +76,7 @@ class Request:
         kernel: the kernel of every image.
         package: the bootsvc package.
         public_keys: keys whose signatures the images accept.
+        settings: text of their /etc/bootsvc/bootsvc.toml.
         epoch: time of what is made here, seconds since 1970.
     """
 
@@ -83,6 +84,7 @@ class Request:
     kernel: Kernel
     package: Path
     public_keys: tuple[Path, ...]
+    settings: str
     epoch: int = deb.changelog_epoch()
 
 
@@ -269,7 +271,7 @@ def _make_images(request: Request, base: Base, plans: Iterable[Plan]) -> None:
             _base_recipe(request, base),
             _packages_file(request, base),
             request.package,
-            recipe.tar_of(recipe.lab_files(request.public_keys), request.epoch),
+            recipe.tar_of(recipe.lab_files(request.public_keys, request.settings), request.epoch),
         ]
     )
     stale = []
@@ -298,7 +300,9 @@ def _make_images(request: Request, base: Base, plans: Iterable[Plan]) -> None:
 
 def _make_lab(request: Request, base: Base, scratch: Path, lab: Path) -> None:
     additions = scratch / "files.tar"
-    additions.write_bytes(recipe.tar_of(recipe.lab_files(request.public_keys), request.epoch))
+    additions.write_bytes(
+        recipe.tar_of(recipe.lab_files(request.public_keys, request.settings), request.epoch)
+    )
     command = [
         *_mmdebstrap("custom"),
         "--skip=update,setup,cleanup",

@@ -106,8 +106,13 @@ def _file(name: str) -> bytes:
     return (FILES / name).read_bytes()
 
 
-def lab_files(public_keys: Iterable[Path]) -> list[Change]:
-    """What every lab image gets beside its packages."""
+def lab_files(public_keys: Iterable[Path], settings: str) -> list[Change]:
+    """What every lab image gets beside its packages.
+
+    Args:
+        public_keys: keys whose signatures ``bootsvc stage`` accepts.
+        settings: text of /etc/bootsvc/bootsvc.toml.
+    """
     return [
         Change("usr/lib/qemu-lab/responder.sh", RESPONDER.read_bytes(), executable=True),
         Change(
@@ -125,6 +130,7 @@ def lab_files(public_keys: Iterable[Path]) -> list[Change]:
         # Without them systemd takes every start on a fresh overlay for an update of /usr.
         Change("etc/.updated", b""),
         Change("var/.updated", b""),
+        Change("etc/bootsvc/bootsvc.toml", settings.encode()),
         Change("tmp/finish.sh", _file("finish.sh"), executable=True),
         *(Change(f"etc/bootsvc/keys/{key.name}", key.read_bytes()) for key in sorted(public_keys)),
     ]

@@ -60,7 +60,8 @@ def build_all() -> list[Path]:
     signing_key = products.lab_key()
     package = deb.build(DEBS)
     kernel = kernels.fetch("cloud")
-    debian.build(debian.Request(IMAGES, kernel, package, (products.PUBLIC_KEY,)))
+    keys = (products.PUBLIC_KEY,)
+    debian.build(debian.Request(IMAGES, kernel, package, keys, products.SETTINGS))
     for image in CATALOGUE:
         rootfs = IMAGES / f"{image.rootfs}.squashfs"
         key = cache.key_of(
