@@ -902,3 +902,107 @@ def test_a_dead_status_partition_still_starts_a_whole_image() -> None:
         assert isinstance(started.outcome, Boot)
         assert started.outcome.alarm is Reason.IO_ERROR
         assert machine.runs(image), "no try can be recorded, so an unproven primary is not tried"
+
+
+# --- the rows that are seldom needed -------------------------------------------------------------
+
+
+def test_a_disk_partitioned_anew_with_nothing_whole_on_it_halts() -> None:
+    machine = settled_machine(V2, backup=V1)
+    machine.change_record(layout_hash=b"\1" * 32)
+    machine.overwrite(Area.PRIMARY, 0, bytes(AREA_SIZE))
+    machine.flip(Area.BACKUP, 0)
+    assert machine.power_on().outcome == Halt(Reason.ALTERED)
+
+
+def test_a_record_that_cannot_be_written_with_nothing_proven_and_whole_halts() -> None:
+    machine = updating()
+    machine.power_on()
+    machine.flip(Area.BACKUP, 0)
+    machine.device.bad_writes = [PARTS["status"]]
+    assert machine.power_on().outcome == Halt(Reason.ALTERED)
+
+
+def test_a_first_installation_on_a_failing_disk_halts_and_starts_over_the_next_time() -> None:
+    machine = new_machine()
+    machine.device.bad_writes = [WHERE[Area.PRIMARY]]
+    assert machine.power_on().outcome == Halt(Reason.IO_ERROR)
+    machine.device.bad_writes = []
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, is_trial=True)
+
+
+def test_a_rollback_to_the_image_that_runs_already_does_nothing() -> None:
+    machine = settled_machine(V1)
+    machine.change_record(request=Request.ROLLBACK)
+    machine.power_on()
+    assert machine.record.last_failure.reason == Reason.SAME_IMAGE
+    assert machine.shape == IDLE
+
+
+def in_backup(machine: Machine) -> Machine:
+    """The machine was cut off in BACKUP on the way to v3."""
+    machine.os_stages(V3)
+    machine.change_record(phase=Phase.BACKUP, backup=area_record(V2, AreaState.WRITING))
+    return machine
+
+
+def test_a_primary_that_changed_during_backup_ends_the_update() -> None:
+    machine = in_backup(settled_machine(V2, backup=V1))
+    machine.flip(Area.PRIMARY, 0)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.shape == IDLE
+    assert machine.record.backup.state is AreaState.BAD
+    assert machine.record.last_failure.phase is Phase.BACKUP
+
+
+def test_a_staged_image_that_was_altered_during_backup_is_refused_after_it() -> None:
+    machine = in_backup(settled_machine(V2, backup=V1))
+    machine.flip(Area.STAGING, 0)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.shape == IDLE
+    assert machine.holds(Area.BACKUP, V2)
+    assert machine.record.staging.state is AreaState.BAD
+
+
+def test_another_whole_image_in_primary_during_a_trial_gets_a_trial_of_its_own() -> None:
+    machine = updating()
+    machine.power_on()
+    first = machine.record.transaction
+    machine.put(Area.PRIMARY, V3)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, is_trial=True)
+    assert machine.runs(V3)
+    assert machine.record.tries_left == 2
+    assert machine.record.transaction != first
+
+
+def test_a_first_image_that_rots_on_trial_halts_with_that_reason() -> None:
+    machine = new_machine()
+    machine.power_on()
+    machine.overwrite(Area.PRIMARY, AREA_SIZE - BLOCK_SIZE, bytes(BLOCK_SIZE))
+    assert machine.power_on().outcome == Halt(Reason.NO_IMAGE)
+
+
+def test_an_update_while_degraded_without_a_verified_backup_is_refused() -> None:
+    machine = degraded()
+    machine.os_stages(V3)
+    machine.flip(Area.BACKUP, 0)
+    primary = machine.area_bytes(Area.PRIMARY)
+    machine.power_on()
+    assert machine.record.last_failure.reason == Reason.NOTHING_TO_FALL_BACK_TO
+    assert machine.area_bytes(Area.PRIMARY) == primary
+
+
+def test_a_rollback_asked_for_while_degraded_is_dropped() -> None:
+    machine = degraded()
+    machine.change_record(request=Request.ROLLBACK)
+    assert machine.power_on().outcome == Boot(Area.BACKUP)
+    assert machine.record.request is Request.NONE
+    with pytest.raises(SequenceError):
+        machine.os_rolls_back()
+
+
+def test_a_degraded_machine_with_nothing_whole_halts() -> None:
+    machine = degraded()
+    machine.overwrite(Area.BACKUP, AREA_SIZE - BLOCK_SIZE, bytes(BLOCK_SIZE))
+    machine.flip(Area.PRIMARY, 0)
+    assert machine.power_on().outcome == Halt(Reason.NO_IMAGE)
