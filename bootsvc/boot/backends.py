@@ -57,7 +57,7 @@ def load(boot: BootSection, handover: Handover, running_cmdline: str, record: ob
 
 def _load_kexec(boot: BootSection, handover: Handover, record: object) -> Loaded:
     try:
-        cmdline = compose(boot.options, handover.root_guid, handover.kernel_facts())
+        cmdline = compose(boot.options, handover.root_guid, boot.init, handover.kernel_facts())
     except ValueError as exc:
         raise BootError(str(exc)) from exc
     with ExitStack() as open_files:

@@ -1,7 +1,8 @@
 """Kernel command lines: reading ours, composing the image's (DESIGN 5). Pure.
 
 The image's signed options come first, ours last, and the kernel lets the last one win. The image
-may not override ``root=``, ``ro``, ``panic=`` or any ``bootsvc.*``: its own are left out.
+may not override ``root=``, ``ro``, ``init=``, ``panic=`` or any ``bootsvc.*``: where its options
+name one of these, it is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 MAX_LENGTH = 2047
 """Bytes that the x86 kernel accepts, without the final NUL."""
 
-OURS = ("root", "ro", "rw", "panic", "gpt", "rdinit", "initrd", "BOOT_IMAGE")
+OURS = ("init", "root", "ro", "rw", "panic", "gpt", "rdinit", "initrd", "BOOT_IMAGE")
 """Options that bootsvc or the boot loader sets, so the image cannot."""
 
 
@@ -43,19 +44,20 @@ def image_words(options: str) -> list[str]:
     return [word for word in split_words(options) if not _is_ours(word)]
 
 
-def compose(options: str, root_guid: str, facts: Mapping[str, str]) -> str:
+def compose(options: str, root_guid: str, init: str, facts: Mapping[str, str]) -> str:
     """The command line for an image.
 
     Args:
         options: the signed options of its manifest.
         root_guid: GPT partition GUID of the area.
+        init: path of the image's first program, from its signed boot section.
         facts: what is handed over, as ``bootsvc.NAME=VALUE``.
 
     Raises:
         ValueError: longer than the kernel accepts.
     """
     words = image_words(options)
-    words += [f"root=PARTUUID={root_guid}", "ro", "panic=10"]
+    words += [f"root=PARTUUID={root_guid}", "ro", f"init={init}", "panic=10"]
     words += [f"bootsvc.{name}={value}" for name, value in facts.items()]
     line = " ".join(words)
     if len(line.encode()) > MAX_LENGTH:

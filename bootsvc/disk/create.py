@@ -79,7 +79,7 @@ class DiskContents:
 def first_status(footer: Footer, layout_hash: bytes, *, confirmed: bool) -> BootStatus:
     """Return a new disk's boot-status record (DESIGN 4: IDLE where confirmed, else INSTALL)."""
     image = AreaRecord(
-        AreaState.VALID, footer.locator.total_size, footer.manifest.number, footer.identity
+        AreaState.VALID, footer.manifest.size, footer.manifest.number, footer.identity
     )
     if confirmed:
         return BootStatus(

@@ -12,12 +12,14 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qemu_lab.disk import read_range, sha256_range, write_range
 from qemu_lab.errors import ExpectationError
+from qemu_lab.images import products
 from qemu_lab.machine import Drive, Machine
 from qemu_lab.stages import Bad, Stage
 from qemu_lab.vm import VM
@@ -132,10 +134,16 @@ class Subject:
         """Pull the plug."""
         self.vm.power_cut()
 
-    def host_command(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        """The bootsvc command on this machine's disk from outside, while it is off."""
+    def stage_from_outside(self, image: Path) -> subprocess.CompletedProcess[str]:
+        """Stage ``image`` on this machine's disk while it is off."""
+        site: list[str | Path] = [
+            "--keys",
+            products.KEYS,
+            "--settings",
+            products.SETTINGS_FILE,
+        ]
         return subprocess.run(
-            [sys.executable, "-m", "bootsvc.cli", "--disk", self.disk, *words],
+            [sys.executable, "-m", "bootsvc.cli", "stage", "--disk", self.disk, *site, image],
             capture_output=True,
             text=True,
             check=False,
@@ -218,6 +226,10 @@ class Subject:
     def _sha256(self, partition: str) -> str:
         start, size = self._partitions[partition]
         return sha256_range(self.disk, start, size)
+
+
+ProbeMaker = Callable[..., Subject]
+"""What the fixture ``probe`` gives: see qemu-lab/scenarios/conftest.py."""
 
 
 def machine_for(disk: Path, *, base: Machine | None = None) -> Machine:

@@ -1,6 +1,5 @@
 """Fixtures of all scenarios."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +9,9 @@ from qemu_lab.images import products
 from qemu_lab.images.products import ProbeImage
 from qemu_lab.machine import Machine
 from qemu_lab.pytest_plugin import Lab, lab, pytest_runtest_makereport
-from qemu_lab.subject import Subject, machine_for
+from qemu_lab.subject import ProbeMaker, Subject, machine_for
 
 __all__ = ["lab", "probe", "pytest_runtest_makereport"]
-
-ProbeMaker = Callable[..., Subject]
 
 
 @pytest.fixture

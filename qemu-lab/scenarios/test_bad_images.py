@@ -4,6 +4,8 @@ import pytest
 
 from qemu_lab import Bad, Machine, Stage
 from qemu_lab.images.products import HANG_BEFORE_USERSPACE, ProbeImage
+from qemu_lab.pytest_plugin import Lab
+from qemu_lab.subject import ProbeMaker, Subject
 
 pytestmark = pytest.mark.vm
 
@@ -11,13 +13,13 @@ V1, V2 = ProbeImage(1), ProbeImage(2)
 V1_GENERIC = ProbeImage(1, method="kexec", kernel="generic")
 
 
-def stage_from_outside(machine, image):
+def stage_from_outside(machine: Subject, image: ProbeImage) -> None:
     """Stage while the machine is off; the updater does all the rest."""
-    done = machine.host_command("stage", image.path)
+    done = machine.stage_from_outside(image.path)
     assert done.returncode == 0, done.stderr
 
 
-def test_an_image_that_runs_but_never_confirms_is_thrown_back(probe):
+def test_an_image_that_runs_but_never_confirms_is_thrown_back(probe: ProbeMaker) -> None:
     """Back end: switch_root. The image's own limit ends each try."""
     silent = ProbeImage(2, "silent")
     machine = probe(V1, options="bootsvc.tries=2 bootsvc.confirm_limit_s=10")
@@ -35,7 +37,7 @@ def test_an_image_that_runs_but_never_confirms_is_thrown_back(probe):
     assert machine.record().code == 1
 
 
-def test_an_image_that_restarts_at_once_is_thrown_back_after_its_tries(probe):
+def test_an_image_that_restarts_at_once_is_thrown_back_after_its_tries(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(V1)
     stage_from_outside(machine, ProbeImage(2, "reboot"))
@@ -48,7 +50,9 @@ def test_an_image_that_restarts_at_once_is_thrown_back_after_its_tries(probe):
     assert machine.failure() == ("trial", "restarted", 2)
 
 
-def test_an_image_whose_kernel_panics_is_thrown_back_and_the_panic_is_named(probe, lab):
+def test_an_image_whose_kernel_panics_is_thrown_back_and_the_panic_is_named(
+    probe: ProbeMaker, lab: Lab
+) -> None:
     """Back end: kexec; the panic is kept by the firmware's store (ACPI ERST)."""
     machine = probe(
         V1_GENERIC,
@@ -64,7 +68,9 @@ def test_an_image_whose_kernel_panics_is_thrown_back_and_the_panic_is_named(prob
     assert machine.failure() == ("trial", "panic", 2)
 
 
-def test_the_watchdog_ends_an_image_that_hangs_after_kexec_before_userspace(probe):
+def test_the_watchdog_ends_an_image_that_hangs_after_kexec_before_userspace(
+    probe: ProbeMaker,
+) -> None:
     """Back end: kexec; hardware watchdog i6300esb armed with nowayout by the updater."""
     machine = probe(
         V1_GENERIC,
@@ -84,7 +90,7 @@ def test_the_watchdog_ends_an_image_that_hangs_after_kexec_before_userspace(prob
     assert machine.failure() == ("trial", "watchdog", 2)
 
 
-def test_the_backups_own_system_cannot_confirm_the_failed_image(probe):
+def test_the_backups_own_system_cannot_confirm_the_failed_image(probe: ProbeMaker) -> None:
     """Back end: switch_root. Restoring is off, so the backup itself runs after the last try."""
     machine = probe(V1, options="bootsvc.tries=1 bootsvc.restore=off")
     stage_from_outside(machine, ProbeImage(2, "reboot"))
@@ -101,7 +107,7 @@ def test_the_backups_own_system_cannot_confirm_the_failed_image(probe):
     assert machine.record().code == 2
 
 
-def test_an_altered_image_in_staging_is_refused_and_not_checked_again(probe):
+def test_an_altered_image_in_staging_is_refused_and_not_checked_again(probe: ProbeMaker) -> None:
     """Back end: switch_root. One byte of the staged image differs from its digest."""
     machine = probe(V1)
     stage_from_outside(machine, V2)
@@ -119,13 +125,15 @@ def test_an_altered_image_in_staging_is_refused_and_not_checked_again(probe):
     assert "stage=check" not in machine.vm.console.tail(200)
 
 
-def test_an_incomplete_image_is_refused_before_anything_is_written(probe, lab):
+def test_an_incomplete_image_is_refused_before_anything_is_written(
+    probe: ProbeMaker, lab: Lab
+) -> None:
     """The last byte is missing: refused when staged, and again where staging itself was cut."""
     machine = probe(V1)
     short = lab.directory / "short.bimg"
     short.write_bytes(V2.path.read_bytes()[:-1])
     untouched = machine.status_partition(), machine.area("staging")
-    done = machine.host_command("stage", short)
+    done = machine.stage_from_outside(short)
     assert done.returncode != 0
     assert "incomplete" in done.stderr
     assert (machine.status_partition(), machine.area("staging")) == untouched

@@ -6,6 +6,7 @@ import pytest
 
 from qemu_lab import Stage
 from qemu_lab.images.products import ProbeImage
+from qemu_lab.subject import ProbeMaker
 
 pytestmark = pytest.mark.vm
 
@@ -14,7 +15,7 @@ V1_KEXEC = ProbeImage(1, method="kexec")
 SECOND_COPY = 2 * 2**20
 
 
-def test_one_destroyed_copy_of_the_record_is_repaired(probe):
+def test_one_destroyed_copy_of_the_record_is_repaired(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(V1)
     before = machine.status_partition()
@@ -26,7 +27,7 @@ def test_one_destroyed_copy_of_the_record_is_repaired(probe):
     assert machine.status_partition() == before
 
 
-def test_with_both_copies_of_the_record_destroyed_the_areas_decide(probe):
+def test_with_both_copies_of_the_record_destroyed_the_areas_decide(probe: ProbeMaker) -> None:
     """Back end: switch_root. Both areas verify, so primary starts on trial."""
     machine = probe(V1)
     for copy in (0, SECOND_COPY):
@@ -40,7 +41,7 @@ def test_with_both_copies_of_the_record_destroyed_the_areas_decide(probe):
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
-def test_a_primary_that_rotted_in_its_kernel_is_replaced_by_the_backup(probe):
+def test_a_primary_that_rotted_in_its_kernel_is_replaced_by_the_backup(probe: ProbeMaker) -> None:
     """Back end: kexec: the kernel is checked before it is loaded."""
     machine = probe(V1_KEXEC)
     for offset in range(4096, 12_000_000, 65536):
@@ -54,10 +55,10 @@ def test_a_primary_that_rotted_in_its_kernel_is_replaced_by_the_backup(probe):
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
-def test_a_staging_area_that_cannot_be_read_is_refused_with_its_reason(probe):
+def test_a_staging_area_that_cannot_be_read_is_refused_with_its_reason(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(V1)
-    assert machine.host_command("stage", V2.path).returncode == 0
+    assert machine.stage_from_outside(V2.path).returncode == 0
     start, _ = machine.range_of("bootsvc-staging")
     machine.power_on()
     machine.wait(Stage.BOOT_LOADER)
@@ -69,11 +70,13 @@ def test_a_staging_area_that_cannot_be_read_is_refused_with_its_reason(probe):
     assert last["errno"] == 5
 
 
-def test_a_backup_area_that_cannot_be_written_ends_the_update_with_its_reason(probe):
+def test_a_backup_area_that_cannot_be_written_ends_the_update_with_its_reason(
+    probe: ProbeMaker,
+) -> None:
     """Back end: switch_root."""
     machine = probe(V1)
     machine.damage("bootsvc-backup", 8 * 2**20, bytes(2**20))
-    assert machine.host_command("stage", V2.path).returncode == 0
+    assert machine.stage_from_outside(V2.path).returncode == 0
     start, _ = machine.range_of("bootsvc-backup")
     machine.power_on()
     machine.wait(Stage.BOOT_LOADER)

@@ -4,6 +4,7 @@ import pytest
 
 from qemu_lab import Stage
 from qemu_lab.images.products import ProbeImage
+from qemu_lab.subject import ProbeMaker, Subject
 
 pytestmark = pytest.mark.vm
 
@@ -12,15 +13,15 @@ SLOW = 12 * 2**20
 """Bytes per second of a disk slow enough to be cut in the middle of a copy."""
 
 
-def staged(probe, image=V2, **settings):
+def staged(probe: ProbeMaker, image: ProbeImage = V2, *, options: str = "") -> Subject:
     """A machine that will install ``image`` at its next start."""
-    machine = probe(V1, **settings)
-    done = machine.host_command("stage", image.path)
+    machine = probe(V1, options=options)
+    done = machine.stage_from_outside(image.path)
     assert done.returncode == 0, done.stderr
     return machine
 
 
-def cut_at(machine, stage, percent):
+def cut_at(machine: Subject, stage: Stage, percent: int) -> None:
     """Start, slow the disk down at the check, and pull the plug in the middle of ``stage``."""
     machine.power_on()
     machine.wait(Stage.UPDATER_STARTED)
@@ -29,7 +30,7 @@ def cut_at(machine, stage, percent):
     machine.power_cut()
 
 
-def finish_update(machine):
+def finish_update(machine: Subject) -> None:
     """From whatever the cut left: the update goes through and is confirmed."""
     machine.power_on()
     machine.runs(2, trial=True)
@@ -40,7 +41,7 @@ def finish_update(machine):
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
-def test_power_cut_in_the_middle_of_the_backup(probe):
+def test_power_cut_in_the_middle_of_the_backup(probe: ProbeMaker) -> None:
     machine = staged(probe, V2)
     machine.damage("bootsvc-backup", 0, bytes(1_000_000))  # so that there is something to write
     cut_at(machine, Stage.BACKUP, 20)
@@ -49,7 +50,7 @@ def test_power_cut_in_the_middle_of_the_backup(probe):
     finish_update(machine)
 
 
-def test_power_cut_in_the_middle_of_the_copy(probe):
+def test_power_cut_in_the_middle_of_the_copy(probe: ProbeMaker) -> None:
     machine = staged(probe, V2)
     cut_at(machine, Stage.COPY, 30)
     assert (machine.record().code, machine.record().boot_area) == (2, 2)
@@ -58,14 +59,14 @@ def test_power_cut_in_the_middle_of_the_copy(probe):
     finish_update(machine)
 
 
-def test_power_cut_while_the_copy_is_read_back(probe):
+def test_power_cut_while_the_copy_is_read_back(probe: ProbeMaker) -> None:
     machine = staged(probe, V2)
     cut_at(machine, Stage.VERIFY, 30)
     assert machine.record().code in (1, 2)
     finish_update(machine)
 
 
-def test_a_power_cut_before_the_first_confirm_does_not_lose_the_update(probe):
+def test_a_power_cut_before_the_first_confirm_does_not_lose_the_update(probe: ProbeMaker) -> None:
     machine = staged(probe, V2)
     machine.power_on()
     machine.runs(2, trial=True)
@@ -74,7 +75,7 @@ def test_a_power_cut_before_the_first_confirm_does_not_lose_the_update(probe):
     finish_update(machine)
 
 
-def test_power_cut_while_the_backup_is_restored(probe):
+def test_power_cut_while_the_backup_is_restored(probe: ProbeMaker) -> None:
     machine = staged(probe, ProbeImage(2, "reboot"), options="bootsvc.tries=1")
     machine.power_on()
     machine.wait(Stage.HAND_OVER)
@@ -91,7 +92,9 @@ def test_power_cut_while_the_backup_is_restored(probe):
     assert machine.holds("backup", V1.path)
 
 
-def test_ten_power_cycles_of_a_healthy_machine_change_nothing_in_the_record(probe):
+def test_ten_power_cycles_of_a_healthy_machine_change_nothing_in_the_record(
+    probe: ProbeMaker,
+) -> None:
     machine = probe(V1)
     before = machine.status_partition()
     for _ in range(10):

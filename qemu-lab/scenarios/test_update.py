@@ -4,6 +4,7 @@ import pytest
 
 from qemu_lab import Stage
 from qemu_lab.images.products import ProbeImage
+from qemu_lab.subject import ProbeMaker
 
 pytestmark = pytest.mark.vm
 
@@ -11,7 +12,9 @@ V1, V2 = ProbeImage(1), ProbeImage(2)
 V1_KEXEC, V2_KEXEC = ProbeImage(1, method="kexec"), ProbeImage(2, method="kexec")
 
 
-def test_a_new_machine_installs_its_first_image_and_fills_the_backup_once_it_is_confirmed(probe):
+def test_a_new_machine_installs_its_first_image_and_fills_the_backup_once_it_is_confirmed(
+    probe: ProbeMaker,
+) -> None:
     machine = probe(V1, confirmed=False)
     machine.power_on()
     machine.runs(1, trial=True)
@@ -27,7 +30,7 @@ def test_a_new_machine_installs_its_first_image_and_fills_the_backup_once_it_is_
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
-def test_an_update_is_staged_copied_tried_and_confirmed(probe):
+def test_an_update_is_staged_copied_tried_and_confirmed(probe: ProbeMaker) -> None:
     machine = probe(V1, update=V2)
     machine.power_on()
     machine.runs(1)
@@ -47,7 +50,7 @@ def test_an_update_is_staged_copied_tried_and_confirmed(probe):
     assert machine.holds("backup", V1.path)
 
 
-def test_an_update_by_kexec_starts_the_new_images_own_kernel(probe):
+def test_an_update_by_kexec_starts_the_new_images_own_kernel(probe: ProbeMaker) -> None:
     machine = probe(V1_KEXEC, update=V2_KEXEC)
     machine.power_on()
     machine.wait(Stage.OS_KERNEL)
@@ -64,7 +67,7 @@ def test_an_update_by_kexec_starts_the_new_images_own_kernel(probe):
     assert machine.holds("backup", V1_KEXEC.path)
 
 
-def test_an_operator_goes_back_to_the_former_version(probe):
+def test_an_operator_goes_back_to_the_former_version(probe: ProbeMaker) -> None:
     machine = probe(V1, update=V2)
     machine.power_on()
     machine.runs(1)

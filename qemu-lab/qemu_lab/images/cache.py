@@ -6,8 +6,10 @@ each product lies ``<product>.key``; the product is fresh if that file holds the
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 Input = str | bytes | Path
@@ -33,6 +35,15 @@ def is_fresh(product: Path, key: str) -> bool:
 def mark(product: Path, key: str) -> None:
     """Remember that *product* was made from what *key* stands for."""
     note_of(product).write_text(key, encoding="ascii")
+
+
+@contextmanager
+def locked(product: Path) -> Iterator[None]:
+    """Only one process at a time makes *product*; the others wait and then find it fresh."""
+    product.parent.mkdir(parents=True, exist_ok=True)
+    with product.with_name(f".{product.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def note_of(product: Path) -> Path:

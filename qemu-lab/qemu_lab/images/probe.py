@@ -151,6 +151,7 @@ def _key(variant: Variant, public_keys: tuple[Path, ...], settings: str) -> str:
     return cache.key_of(
         [
             "probe 2",
+            settings,
             variant.name,
             variant.kernel.release,
             variant.kernel.vmlinuz,

@@ -24,9 +24,10 @@ LINEAGE = lineage_of("bootsvc lab")
 KEYS = BUILD / "keys"
 KEY = KEYS / "lab.key"
 PUBLIC_KEY = KEYS / "lab.pub"
-OTHER_KEY = KEYS / "stranger.key"
+OTHER_KEY = BUILD / "keys-of-strangers" / "stranger.key"
 """A key that no machine trusts: for images that must be refused."""
 
+SETTINGS_FILE = BUILD / "initramfs" / "bootsvc.toml"
 SETTINGS = f'compatible = "{COMPATIBLE}"\nwatchdog_s = 30\n'
 CONSOLE = "console=ttyS0"
 PROBE_AREA = 64 * MIB
@@ -95,8 +96,8 @@ def build_all() -> None:
 
 def lab_key() -> SigningKey:
     """The key that signs lab images; made once per build folder."""
-    KEYS.mkdir(parents=True, exist_ok=True)
     for path in (KEY, OTHER_KEY):
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             new_key_pair(path.with_suffix(""))
     return load_signing_key(KEY)
@@ -108,33 +109,35 @@ def kernel(name: str) -> kernels.Kernel:
 
 
 def updater(kernel_name: str) -> Path:
-    """The updater's initramfs for a kernel, not compressed: emulation unpacks slowly."""
+    """The updater's initramfs for a kernel, as it ships; GRUB reads it faster than a raw one."""
     lab_key()
     found = kernel(kernel_name)
     out = BUILD / "initramfs" / f"{kernel_name}.cpio"
-    settings = BUILD / "initramfs" / "bootsvc.toml"
     key = cache.key_of(
         [found.release, SETTINGS, PUBLIC_KEY, PROJECT / "bootsvc", PROJECT / "initramfs"]
     )
-    if cache.is_fresh(out, key):
-        return out
+    with cache.locked(out):
+        if not cache.is_fresh(out, key):
+            _build_updater(out, found, PROFILES[kernel_name])
+            cache.mark(out, key)
+    return out
+
+
+def _build_updater(out: Path, found: kernels.Kernel, profiles: tuple[str, ...]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(SETTINGS, encoding="ascii")
+    SETTINGS_FILE.write_text(SETTINGS, encoding="ascii")
     with step(f"initramfs for {found.release}") as result:
         build(
             BuildRequest(
                 out,
                 kernel=KernelTree.extracted(found.tree),
-                profiles=PROFILES[kernel_name],
+                profiles=profiles,
                 entry="bootsvc.updater",
-                compression="none",
-                config=settings,
+                config=SETTINGS_FILE,
                 keys=(PUBLIC_KEY,),
             )
         )
         result.note = mebibytes(out)
-    cache.mark(out, key)
-    return out
 
 
 def probe_image(image: ProbeImage) -> Path:
