@@ -96,8 +96,10 @@ def rejected(status: BootStatus, started: Started, reason: Reason, now_s: int) -
 
 def check_stageable(status: BootStatus) -> None:
     """Raise SequenceError in an unfinished phase: an unproven image must not replace the only
-    good backup (S4.16)."""
-    if status.phase not in SETTLED:
+    good backup (S4.16). A first installation that was refused waits for another image."""
+    unfilled = status.staging.state in (AreaState.BAD, AreaState.WRITING)
+    never_installed = status.phase is Phase.INSTALL and unfilled
+    if status.phase not in SETTLED and not never_installed:
         raise SequenceError(
             f"an update is unfinished (phase {status.phase.name})",
             hint="confirm it (bootsvc confirm) or restart until it is settled",

@@ -128,6 +128,15 @@ def test_a_refused_first_image_is_not_checked_again_and_the_reason_stays() -> No
     assert not machine.device.reads_in(WHERE[Area.STAGING])
 
 
+def test_a_machine_whose_first_image_was_refused_takes_another_one() -> None:
+    machine = new_machine()
+    machine.flip(Area.STAGING, 100)
+    machine.power_on()
+    machine.os_stages(V2)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, is_trial=True)
+    assert machine.holds(Area.PRIMARY, V2)
+
+
 # --- IDLE ----------------------------------------------------------------------------------------
 
 
