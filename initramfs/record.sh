@@ -7,7 +7,7 @@
 #      0      8   magic "BOOTSVC\0"
 #      8      2   format version, 1
 #     12      1   status code: 1 ordinary, 2 boot backup, 3 first start on trial
-#     13      1   phase
+#     13      1   phase: 7 trial
 #     14      1   boot area: 0 none, 1 primary, 2 backup
 #     16      8   sequence, little-endian
 #    112      1   state of primary: 2 valid, 3 confirmed; others are not whole
@@ -61,8 +61,9 @@ record_valid() {
 
 # Read both copies from device or file $1, with scratch files in directory $2.
 #
-# Sets RECORD_CODE (1, 2, 3), RECORD_AREA (none, primary, backup) and RECORD_SEQUENCE
-# (16 hex digits) and returns 0; or sets RECORD_REASON and returns 1.
+# Sets RECORD_CODE (1, 2, 3), RECORD_AREA (none, primary, backup: what to boot),
+# RECORD_INSTEAD (why that is not the area that the record names, else empty) and
+# RECORD_SEQUENCE (16 hex digits) and returns 0; or sets RECORD_REASON and returns 1.
 record_read() {
     record_best=
     RECORD_SEQUENCE=
@@ -97,4 +98,18 @@ record_read() {
         *) RECORD_AREA=none ;;
     esac
     RECORD_REASON=
+    record_trial "$record_best"
+}
+
+# An image on trial must not be started by a shell that cannot count the try: a try that
+# cannot be recorded boots the backup (DESIGN 3), where the record in file $1 has a whole one.
+record_trial() {
+    RECORD_INSTEAD=
+    [ "$RECORD_CODE$RECORD_AREA$(record_hex "$1" 13 1)" = 3primary07 ] || return 0
+    case $(record_hex "$1" 168 1) in
+        02 | 03)
+            RECORD_AREA=backup
+            RECORD_INSTEAD="primary is on trial, and without Python a try cannot be recorded"
+            ;;
+    esac
 }

@@ -31,10 +31,11 @@ def record(
     area: int = 1,
     sequence: int = 1,
     version: int = 1,
+    phase: int = 2,
     states: tuple[int, int] = (3, 2),
 ) -> bytes:
     """A record with only the fields that the shell reads, by struct alone."""
-    body = struct.pack("<8sHHBBBBQ", b"BOOTSVC\0", version, 512, code, 2, area, 0, sequence)
+    body = struct.pack("<8sHHBBBBQ", b"BOOTSVC\0", version, 512, code, phase, area, 0, sequence)
     body = body.ljust(112, b"\0") + bytes([states[0]]).ljust(56, b"\0") + bytes([states[1]])
     body = body.ljust(508, b"\0")
     return body + struct.pack("<I", zlib.crc32(body))
@@ -61,6 +62,7 @@ def parse(folder: Path, device: Path) -> dict[str, str]:
         f'. {HERE / "record.sh"}\nrecord_read "{device}" "{folder}"\necho "result=$?"\n'
         'echo "area=$RECORD_AREA"\necho "code=$RECORD_CODE"\n'
         'echo "sequence=$RECORD_SEQUENCE"\necho "reason=$RECORD_REASON"\n'
+        'echo "instead=$RECORD_INSTEAD"\n'
     )
     done = subprocess.run(
         [BUSYBOX, "sh", "-c", script],
@@ -147,6 +149,33 @@ def test_an_area_that_is_not_recorded_as_whole_is_never_named(tmp_path: Path, st
 
 
 @needs_busybox
+@pytest.mark.parametrize("backup", [2, 3])
+def test_during_a_trial_the_backup_is_booted_because_no_try_can_be_recorded(
+    tmp_path: Path, backup: int
+) -> None:
+    copy = record(code=3, phase=7, area=1, states=(2, backup))
+    result = parse(tmp_path, status_partition(tmp_path, copy, copy))
+    assert result["area"] == "backup"
+    assert "a try cannot be recorded" in result["instead"]
+
+
+@needs_busybox
+@pytest.mark.parametrize("backup", [0, 1, 4])
+def test_a_trial_without_a_whole_backup_boots_what_is_on_trial(tmp_path: Path, backup: int) -> None:
+    # EMPTY, WRITING and BAD: a first image has nothing behind it.
+    copy = record(code=3, phase=7, area=1, states=(2, backup))
+    result = parse(tmp_path, status_partition(tmp_path, copy, copy))
+    assert (result["area"], result["instead"]) == ("primary", "")
+
+
+@needs_busybox
+def test_outside_a_trial_the_recorded_area_is_booted(tmp_path: Path) -> None:
+    copy = record(code=1, phase=2, area=1)
+    result = parse(tmp_path, status_partition(tmp_path, copy, copy))
+    assert (result["area"], result["instead"]) == ("primary", "")
+
+
+@needs_busybox
 def test_no_valid_copy_is_a_reason_and_no_area(tmp_path: Path) -> None:
     result = parse(tmp_path, status_partition(tmp_path, b"", b"\xff" * 512))
     assert result["result"] == "1"
@@ -192,6 +221,6 @@ def test_the_shell_reads_what_the_library_writes(
     )
     data = build(status)
     result = parse(tmp_path, status_partition(tmp_path, data, data))
-    assert result["area"] == area.lower()
+    assert result["area"] == ("backup" if phase == "TRIAL" else area.lower())
     assert int(result["code"]) == StatusCode[code]
     assert int(result["sequence"], 16) == 123456789
