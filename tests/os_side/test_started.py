@@ -37,7 +37,9 @@ def test_handover_file_is_read_as_the_updater_writes_it() -> None:
 
 
 def test_kernel_options_are_read_as_the_updater_composes_them() -> None:
-    found = parse_cmdline(compose("quiet", HANDOVER.root_guid, HANDOVER.kernel_facts()))
+    found = parse_cmdline(
+        compose("quiet", HANDOVER.root_guid, HANDOVER.init, HANDOVER.kernel_facts())
+    )
     assert found is not None
     assert found.started.identity == HANDOVER.identity
     assert found.started.transaction == HANDOVER.transaction
@@ -71,7 +73,7 @@ def test_plain_start_of_another_system_has_no_facts(tmp_path: Path) -> None:
 def test_handover_file_goes_before_the_kernel_options(tmp_path: Path) -> None:
     env, cmdline = tmp_path / "handover.env", tmp_path / "cmdline"
     env.write_text(HANDOVER.env_text().replace("'primary'", "'backup'"))
-    cmdline.write_text(compose("", HANDOVER.root_guid, HANDOVER.kernel_facts()))
+    cmdline.write_text(compose("", HANDOVER.root_guid, HANDOVER.init, HANDOVER.kernel_facts()))
     found = read_this_start(env, cmdline)
     assert found is not None
     assert found.started.area is Area.BACKUP
