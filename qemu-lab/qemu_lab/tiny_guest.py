@@ -1,7 +1,7 @@
 """A guest for testing the lab itself: a kernel, busybox and the responder, up in seconds.
 
-Needs an extracted kernel package (build/kernels/cloud, or BOOTSVC_LAB_KERNEL_TREE), a static
-busybox and the `cpio` tool. It has no disk of its own: whatever the machine has is only data.
+Needs an extracted kernel package (build/kernels/cloud, or BOOTSVC_LAB_KERNEL_TREE), busybox
+and the `cpio` tool. It has no disk of its own: whatever the machine has is only data.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from initramfs.closure import libraries_of, with_links
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESPONDER = Path(__file__).resolve().parent / "guest" / "responder.sh"
@@ -80,8 +82,12 @@ def build(directory: Path, version: str = "1") -> TinyGuest:
         (root / folder).mkdir(parents=True)
     busybox = shutil.which("busybox")
     if busybox is None:
-        raise FileNotFoundError("busybox is missing: install the package busybox-static")
+        raise FileNotFoundError("busybox is missing: install the package busybox")
     shutil.copy(busybox, root / "bin/busybox")
+    for library in with_links(libraries_of([Path(busybox)])):
+        place = root / str(library).lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, place, follow_symlinks=False)
     shutil.copy(RESPONDER, root / "responder.sh")
     (root / "bin/sh").symlink_to("busybox")
     (root / "init").write_text(INIT)

@@ -162,6 +162,7 @@ def _key(variant: Variant, public_keys: tuple[Path, ...], settings: str) -> str:
             IDENTITY_SAVE,
             IDENTITY_LIST,
             Path("/usr/bin/python3").resolve(),
+            busybox_file(),
             PROJECT / "bootsvc",
             PROJECT / "initramfs",
             *public_keys,
@@ -208,11 +209,16 @@ def _make_tree(tree: Path, kernel: Kernel, public_keys: tuple[Path, ...], settin
     _write(tree / f"boot/initrd.img-{kernel.release}", initrd)
 
 
-def _busybox() -> Path:
+def busybox_file() -> Path:
+    """This machine's busybox, static or dynamic.
+
+    Raises:
+        ImageBuildError: there is none.
+    """
     for place in ("/usr/bin/busybox", "/bin/busybox"):
         if Path(place).is_file():
             return Path(place)
-    raise ImageBuildError("busybox is missing: apt-get install busybox-static")
+    raise ImageBuildError("busybox is missing: apt-get install busybox")
 
 
 def _applets(busybox: Path) -> list[str]:
@@ -225,7 +231,7 @@ def _applets(busybox: Path) -> list[str]:
 
 
 def _add_busybox(tree: Path) -> None:
-    busybox = _busybox()
+    busybox = busybox_file()
     _write(tree / "usr/bin/busybox", busybox.read_bytes(), 0o755)
     for name in _applets(busybox):
         place = tree / name
@@ -299,13 +305,22 @@ def _add_python(tree: Path) -> None:
         tree / place.lstrip("/"), python_runtime.compile_text(launcher, place, interpreter), 0o644
     )
     programs = [interpreter, *(item.source for item in runtime.files if item.is_extension)]
-    for library in sorted(closure.with_links(closure.libraries_of(programs))):
-        target = tree / "usr" / str(library).lstrip("/").removeprefix("usr/")
+    for library, place in _libraries([*programs, busybox_file()]):
+        target = tree / place
         target.parent.mkdir(parents=True, exist_ok=True)
         if library.is_symlink():
             target.symlink_to(library.readlink())
         else:
             _write(target, library.read_bytes(), 0o755)
+
+
+def _libraries(programs: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Every library and loader that *programs* need, with its place below /."""
+    found = closure.with_links(closure.libraries_of(programs))
+    return [
+        (library, "usr/" + str(library).lstrip("/").removeprefix("usr/"))
+        for library in sorted(found)
+    ]
 
 
 def _module_files(selection: Selection) -> dict[str, bytes]:
@@ -326,17 +341,22 @@ def _make_initrd(selection: Selection) -> bytes:
     archive = Archive(EPOCH)
     for name in ("proc", "sys", "dev", "run", "sysroot"):
         archive.add_dir(name)
-    for name in ("bin", "sbin", "lib"):
+    for name in ("bin", "sbin", "lib", "lib64"):
         archive.add_dir(f"usr/{name}")
         archive.add_symlink(name, f"usr/{name}")
     archive.add_device("dev/console", "c", 5, 1)
     archive.add_device("dev/null", "c", 1, 3, 0o666)
     archive.add_file("init", (FILES / "initrd-init").read_bytes(), 0o755)
     archive.add_file("usr/lib/bootsvc/overlay.sh", OVERLAY.read_bytes(), 0o755)
-    busybox = _busybox()
+    busybox = busybox_file()
     archive.add_file("usr/bin/busybox", busybox.read_bytes(), 0o755)
     for name in _applets(busybox):
         archive.add_symlink(name, "/usr/bin/busybox")
+    for library, place in _libraries([busybox]):
+        if library.is_symlink():
+            archive.add_symlink(place, str(library.readlink()))
+        else:
+            archive.add_file(place, library.read_bytes(), 0o755)
     for name, data in _module_files(selection).items():
         archive.add_file(f"usr/lib/modules/{name}", data)
     stream = BytesIO()

@@ -45,6 +45,7 @@ class ProbeImage:
         method: back end that its manifest asks for.
         kernel: cloud or generic.
         options: kernel options beside the console.
+        overlay: where its writes go: volatile (memory) or kept (data).
     """
 
     version: int
@@ -52,12 +53,14 @@ class ProbeImage:
     method: str = "switch_root"
     kernel: str = "cloud"
     options: tuple[str, ...] = ()
+    overlay: str = "volatile"
 
     @property
     def name(self) -> str:
         """For example probe-2-panic-kexec."""
         words = [f"probe-{self.version}", self.behaviour, self.method, self.kernel, *self.options]
-        plain = {"good", "cloud"}
+        words.append(self.overlay)
+        plain = {"good", "cloud", "volatile"}
         return "-".join(word.replace("=", "-") for word in words if word not in plain)
 
     @property
@@ -80,6 +83,8 @@ CATALOGUE = (
     ProbeImage(1, method="kexec", kernel="generic"),
     ProbeImage(2, method="kexec", kernel="generic", options=HANG_BEFORE_USERSPACE),
     ProbeImage(2, "panic", method="kexec", kernel="generic"),
+    ProbeImage(1, overlay="kept"),
+    ProbeImage(2, overlay="kept"),
 )
 """All probe images that scenarios use."""
 
@@ -114,7 +119,15 @@ def updater(kernel_name: str) -> Path:
     found = kernel(kernel_name)
     out = BUILD / "initramfs" / f"{kernel_name}.cpio"
     key = cache.key_of(
-        [found.release, SETTINGS, PUBLIC_KEY, PROJECT / "bootsvc", PROJECT / "initramfs"]
+        [
+            found.release,
+            SETTINGS,
+            PUBLIC_KEY,
+            PROJECT / "bootsvc",
+            PROJECT / "initramfs",
+            probe.busybox_file(),
+            Path("/usr/bin/python3").resolve(),
+        ]
     )
     with cache.locked(out):
         if not cache.is_fresh(out, key):
@@ -154,7 +167,7 @@ def probe_image(image: ProbeImage) -> Path:
             label=f"{image.version}.0",
             lineage=LINEAGE,
             compatible=COMPATIBLE,
-            boot=BootOptions(image.method, (CONSOLE, *image.options)),
+            boot=BootOptions(image.method, (CONSOLE, *image.options), image.overlay),
             force=True,
         )
         cache.mark(image.path, key)
