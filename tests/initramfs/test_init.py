@@ -21,7 +21,6 @@ from bootsvc.formats.boot_status import (
 from initramfs.contents import HERE
 
 BUSYBOX = shutil.which("busybox")
-needs_busybox = pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed")
 COPY_1 = 2 * 1024 * 1024
 
 
@@ -52,7 +51,7 @@ def status_partition(folder: Path, copy_0: bytes, copy_1: bytes) -> Path:
 
 def parse(folder: Path, device: Path) -> dict[str, str]:
     """Run record_read in busybox sh, with busybox's applets and no other program."""
-    assert BUSYBOX is not None
+    assert BUSYBOX, "busybox is missing: apt-get install busybox"
     bin_dir = folder / "bin"
     if not bin_dir.exists():
         bin_dir.mkdir()
@@ -74,14 +73,12 @@ def parse(folder: Path, device: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
-@needs_busybox
 @pytest.mark.parametrize("script", ["init", "record.sh", "overlay.sh"])
 def test_scripts_are_valid_for_busybox_sh(script: str) -> None:
-    assert BUSYBOX is not None
+    assert BUSYBOX, "busybox is missing: apt-get install busybox"
     subprocess.run([BUSYBOX, "sh", "-n", HERE / script], check=True)
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
     done = subprocess.run(
         ["shellcheck", "-s", "sh", "-x", "-P", HERE.parent, HERE / "init", HERE / "record.sh"],
@@ -92,7 +89,6 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@needs_busybox
 @pytest.mark.parametrize(("number", "name"), [(0, "none"), (1, "primary"), (2, "backup")])
 def test_the_boot_area_is_read_by_name(tmp_path: Path, number: int, name: str) -> None:
     copy = record(area=number, code=2, sequence=7)
@@ -103,7 +99,6 @@ def test_the_boot_area_is_read_by_name(tmp_path: Path, number: int, name: str) -
     assert result["sequence"] == "0000000000000007"
 
 
-@needs_busybox
 @pytest.mark.parametrize("higher_first", [True, False])
 @pytest.mark.parametrize(
     ("low", "high"), [(9, 10), (255, 256), (1, 2**63 + 5), (2**63 - 1, 2**64 - 1)]
@@ -118,7 +113,6 @@ def test_the_copy_with_the_higher_sequence_wins(
     assert int(result["sequence"], 16) == high
 
 
-@needs_busybox
 @pytest.mark.parametrize("offset", [0, 7, 12, 14, 16, 100, 507, 508, 511])
 def test_a_copy_with_one_flipped_bit_is_not_believed(tmp_path: Path, offset: int) -> None:
     damaged = bytearray(record(area=2, sequence=99))
@@ -128,7 +122,6 @@ def test_a_copy_with_one_flipped_bit_is_not_believed(tmp_path: Path, offset: int
     assert result["sequence"] == "0000000000000001"
 
 
-@needs_busybox
 @pytest.mark.parametrize(
     "change", [{"code": 0}, {"code": 4}, {"area": 3}, {"area": 255}, {"version": 2}]
 )
@@ -139,7 +132,6 @@ def test_a_record_with_unknown_values_is_not_believed(
     assert result["result"] == "1"
 
 
-@needs_busybox
 @pytest.mark.parametrize("state", [0, 1, 4])
 def test_an_area_that_is_not_recorded_as_whole_is_never_named(tmp_path: Path, state: int) -> None:
     # EMPTY, WRITING and BAD: the other copy, older, names a whole one.
@@ -148,7 +140,6 @@ def test_an_area_that_is_not_recorded_as_whole_is_never_named(tmp_path: Path, st
     assert result["area"] == "primary"
 
 
-@needs_busybox
 @pytest.mark.parametrize("backup", [2, 3])
 def test_during_a_trial_the_backup_is_booted_because_no_try_can_be_recorded(
     tmp_path: Path, backup: int
@@ -159,7 +150,6 @@ def test_during_a_trial_the_backup_is_booted_because_no_try_can_be_recorded(
     assert "a try cannot be recorded" in result["instead"]
 
 
-@needs_busybox
 @pytest.mark.parametrize("backup", [0, 1, 4])
 def test_a_trial_without_a_whole_backup_boots_what_is_on_trial(tmp_path: Path, backup: int) -> None:
     # EMPTY, WRITING and BAD: a first image has nothing behind it.
@@ -168,14 +158,12 @@ def test_a_trial_without_a_whole_backup_boots_what_is_on_trial(tmp_path: Path, b
     assert (result["area"], result["instead"]) == ("primary", "")
 
 
-@needs_busybox
 def test_outside_a_trial_the_recorded_area_is_booted(tmp_path: Path) -> None:
     copy = record(code=1, phase=2, area=1)
     result = parse(tmp_path, status_partition(tmp_path, copy, copy))
     assert (result["area"], result["instead"]) == ("primary", "")
 
 
-@needs_busybox
 def test_no_valid_copy_is_a_reason_and_no_area(tmp_path: Path) -> None:
     result = parse(tmp_path, status_partition(tmp_path, b"", b"\xff" * 512))
     assert result["result"] == "1"
@@ -183,21 +171,18 @@ def test_no_valid_copy_is_a_reason_and_no_area(tmp_path: Path) -> None:
     assert result["area"] == ""
 
 
-@needs_busybox
 def test_a_partition_that_ends_early_is_no_valid_copy(tmp_path: Path) -> None:
     device = tmp_path / "status"
     device.write_bytes(record()[:511])
     assert parse(tmp_path, device)["result"] == "1"
 
 
-@needs_busybox
 def test_equal_sequences_with_different_bytes_are_refused(tmp_path: Path) -> None:
     result = parse(tmp_path, status_partition(tmp_path, record(area=1), record(area=2)))
     assert result["result"] == "1"
     assert "differ" in result["reason"]
 
 
-@needs_busybox
 @pytest.mark.parametrize(
     ("code", "phase", "area"),
     [

@@ -76,7 +76,6 @@ def test_an_import_that_fails_is_shown_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_construct_comes_without_its_debugger(tmp_path: Path) -> None:
-    pytest.importorskip("construct")
     runtime = collected(project(tmp_path, entry="import construct\n"))
     found = {item.name: item for item in runtime.files}
     assert found["construct.debug"].is_standin
@@ -117,7 +116,6 @@ def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_collected_files_are_enough_to_import_everything(tmp_path: Path) -> None:
-    pytest.importorskip("construct")
     (tmp_path / "project").mkdir()
     text = "import construct, crcmod, hashlib, json, ctypes, tomllib, mmap, fcntl, dataclasses\n"
     runtime = collected(project(tmp_path / "project", entry=text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -88,8 +87,6 @@ def test_the_probe_is_a_boot_sector() -> None:
 
 
 def test_the_probe_is_what_its_source_says(tmp_path: Path) -> None:
-    if shutil.which("as") is None or shutil.which("ld") is None:
-        pytest.skip("no assembler on this host (package binutils)")
     source = Path(qemu_lab.__file__).parent / "guest" / "probe.S"
     subprocess.run(["as", "--64", "-o", tmp_path / "probe.o", source], check=True)
     link = ["ld", "-Ttext=0x7c00", "--oformat", "binary", "-o", "probe.bin", "probe.o"]
