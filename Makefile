@@ -29,7 +29,7 @@ check: setup ## lint, types, layers and the fast tests: under a minute, no root,
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict
 	@$(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q -n 2 tests
+	@$(PY) -m pytest -q -n 2 --dist worksteal tests
 
 .PHONY: test
 test: check images ## everything: check, then all scenarios in virtual machines, two at a time
