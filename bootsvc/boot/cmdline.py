@@ -2,7 +2,7 @@
 
 The image's signed options come first, ours last, and the kernel lets the last one win. The image
 may not override ``root=``, ``ro``, ``init=``, ``panic=`` or any ``bootsvc.*``: where its options
-name one of these, it is left out.
+name one of these, it is left out. So is ``--``, behind which the kernel reads no option.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ def split_words(cmdline: str) -> list[str]:
 
 
 def image_words(options: str) -> list[str]:
-    """The words of the image's signed options that it may decide itself."""
-    return [word for word in split_words(options) if not _is_ours(word)]
+    """The words of the image's signed options that it may decide itself.
+
+    A quote that is never closed would take in what follows; it is closed.
+    """
+    words = [word for word in split_words(options) if not _is_ours(word)]
+    return [word + '"' if word.count('"') % 2 else word for word in words]
 
 
 def compose(options: str, root_guid: str, init: str, facts: Mapping[str, str]) -> str:
@@ -72,10 +76,11 @@ def same_options(signed: str, running: str) -> bool:
 
 
 def _split_option(word: str) -> tuple[str, str]:
-    name, _, value = word.partition("=")
-    return name, value.strip('"')
+    # The kernel takes "name=a b" in quotes as a whole for name="a b".
+    name, _, value = word.removeprefix('"').partition("=")
+    return name.removesuffix('"'), value.strip('"')
 
 
 def _is_ours(word: str) -> bool:
-    name = word.partition("=")[0]
-    return name in OURS or name.startswith("bootsvc.")
+    name, _ = _split_option(word)
+    return name in OURS or name == "--" or name.startswith("bootsvc.")
