@@ -183,19 +183,28 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
         if status.phase is not Phase.TRIAL:
             if wanted != status:
                 machine.disk.status.replace(wanted)
+            _end_trial()
             show("nothing to confirm: the running image is confirmed already")
             return ExitCode.OK
         footer = _primary_footer(machine, started)
         if (RUN_DIR / "trial").exists():
             _run_helper("identity-save")
         machine.disk.status.replace(confirmed(status, started, footer.manifest.floor))
-    _run_helper("overlay.sh", "--adopt")
-    (RUN_DIR / "trial").unlink(missing_ok=True)
+    _end_trial()
     show(
         f"confirmed: number {footer.manifest.number}, label {footer.manifest.label}; "
         "the version before stays in backup"
     )
     return ExitCode.OK
+
+
+def _end_trial() -> None:
+    """What follows once the record says CONFIRMED, also after a confirm that was cut short there.
+
+    The trial's copy of the identity files becomes the current one, and the mark of a trial goes.
+    """
+    _run_helper("overlay.sh", "--adopt")
+    (RUN_DIR / "trial").unlink(missing_ok=True)
 
 
 def _primary_footer(machine: Machine, started: Started) -> Footer:

@@ -106,6 +106,19 @@ def test_confirm_saves_and_adopts_the_identity_files_of_the_trial(bootsvc: Comma
     assert not (bootsvc.run_dir / "trial").exists()
 
 
+def test_confirm_that_was_cut_short_after_its_record_is_completed_by_the_next(
+    bootsvc: Command,
+) -> None:
+    bootsvc.bench.on_trial(TRANSACTION)
+    bootsvc.handed_over()
+    bootsvc("confirm")
+    (bootsvc.run_dir / "trial").touch()
+    adopted = helper(bootsvc, "overlay.sh")
+    assert bootsvc("confirm").code == ExitCode.OK
+    assert adopted.read_text() == "--adopt\n"
+    assert not (bootsvc.run_dir / "trial").exists()
+
+
 def test_trouble_with_identity_files_is_an_alarm_but_still_confirms(bootsvc: Command) -> None:
     bootsvc.bench.on_trial(TRANSACTION)
     bootsvc.handed_over()
