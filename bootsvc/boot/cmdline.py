@@ -83,4 +83,6 @@ def _split_option(word: str) -> tuple[str, str]:
 
 def _is_ours(word: str) -> bool:
     name, _ = _split_option(word)
-    return name in OURS or name == "--" or name.startswith("bootsvc.")
+    # Shell scripts read the line without regard to quotes: name="a bootsvc.x=y" is two words there.
+    parts = (name, *word.split())
+    return name in OURS or name == "--" or any(one.startswith("bootsvc.") for one in parts)

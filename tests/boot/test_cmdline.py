@@ -107,6 +107,15 @@ def test_whatever_the_image_says_the_kernel_reads_our_root_and_facts(options: st
     assert parse_options(line)["root"] == f"PARTUUID={GUID}"
 
 
+@given(st.lists(pieces, max_size=12).map("".join))
+def test_whatever_the_image_says_a_shell_reads_our_root_and_no_fact_of_the_images(
+    options: str,
+) -> None:
+    words = compose(options, GUID, "/sbin/init", {"area": "primary"}).split()
+    assert [one for one in words if one.startswith("bootsvc.")] == ["bootsvc.area=primary"]
+    assert [one for one in words if one.startswith("root=")][-1] == f"root=PARTUUID={GUID}"
+
+
 def test_same_options_looks_past_ours_and_past_the_order() -> None:
     running = 'BOOT_IMAGE=/a/vmlinuz quiet root=/dev/x console=ttyS0 x="a b" bootsvc.tries=1'
     assert same_options('console=ttyS0 x="a b" quiet', running)
