@@ -1,10 +1,13 @@
 """The site's settings: defaults here, the site's values in one TOML file, a few as kernel options
 (DESIGN 9). The table in ``SETTINGS.md`` beside this file documents each of them.
+
+The initramfs carries the same values as JSON: its builder has read the TOML, because reading
+TOML costs the updater a twelfth of its start, and JSON it needs for manifests anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from bootsvc.errors import SettingsError
 from bootsvc.sequence.states import Policy
 
 DEFAULT_PATH = Path("/etc/bootsvc/bootsvc.toml")
+BUILT_IN_PATH = Path("/etc/bootsvc/bootsvc.json")
+"""The settings as the initramfs carries them."""
 KEYS_DIR = Path("/etc/bootsvc/keys")
 
 
@@ -62,23 +67,39 @@ _DEFAULTS = Settings()
 
 
 def load(path: Path = DEFAULT_PATH) -> Settings:
-    """The settings in the file at ``path``; the defaults where there is no file.
+    """The settings in the TOML file at ``path``; the defaults where there is no file.
 
     Raises:
         SettingsError: not TOML, an unknown key, or a value out of range.
     """
-    import tomllib  # only where there is a file to read: it costs start time
+    import tomllib  # not for the updater: see above
 
+    return _load(path, tomllib.loads)
+
+
+def load_built_in(path: Path = BUILT_IN_PATH) -> Settings:
+    """The settings that were built into the initramfs; the defaults where there are none.
+
+    Raises:
+        SettingsError: an unknown key, a value out of range, or a damaged file.
+    """
+    import json
+
+    return _load(path, json.loads)
+
+
+def _load(path: Path, parse: Callable[[str], object]) -> Settings:
     try:
-        text = path.read_text("utf-8")
+        values = parse(path.read_text("utf-8"))
     except FileNotFoundError:
         return _DEFAULTS
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
         raise SettingsError(f"{path}: cannot be read: {exc}") from exc
-    try:
-        return changed(_DEFAULTS, tomllib.loads(text), str(path))
-    except tomllib.TOMLDecodeError as exc:
+    except ValueError as exc:  # not UTF-8, not TOML, not JSON
         raise SettingsError(f"{path}: {exc}", hint="see the example in SETTINGS.md") from exc
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: not a table of settings")
+    return changed(_DEFAULTS, values, str(path))
 
 
 def changed(settings: Settings, values: Mapping[str, object], where: str) -> Settings:

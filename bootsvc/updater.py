@@ -32,14 +32,13 @@ from bootsvc.formats.manifest import BootSection
 from bootsvc.sequence.actions import Boot, Halt
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.runner import Runner, Start
-from bootsvc.settings import KEYS_DIR, Settings, load, with_kernel_options
+from bootsvc.settings import KEYS_DIR, Settings, load_built_in, with_kernel_options
 from bootsvc.storage.disk import ROLE_OF_AREA, Disk
 from bootsvc.storage.image_area import read_footer
 from bootsvc.trust.keys import PublicKey, parse_public_key
 
 LAZY_IMPORTS = (
     "encodings.utf_16_le",
-    "tomllib",
     "difflib",
     "ctypes",
     "subprocess",
@@ -70,11 +69,16 @@ def main() -> int:
     reporter.stage("start")
     RUN_DIR.mkdir(parents=True, exist_ok=True)
     cmdline = Path("/proc/cmdline").read_text()
-    settings = _settings(cmdline, reporter)
+    settings = settings_for(cmdline, reporter)
     try:
         disk = find_disk(settings.disk_wait_s)
     except BootsvcError as exc:
         return _halt(reporter, str(exc), exc.hint)
+    return _run(runner_on(disk, settings, reporter), settings, cmdline, clock, reporter)
+
+
+def runner_on(disk: Disk, settings: Settings, reporter: ConsoleReporter) -> Runner:
+    """The runner of this start on ``disk``, told all that is known beside the disk."""
     now_s = int(time.time())
     start = Start(
         site=Site(_keys(reporter), settings.compatible),
@@ -86,7 +90,7 @@ def main() -> int:
     runner = Runner(disk, start, reporter)
     if runner.status is not None:
         reporter.say(f"next: {next_start(runner.status)}")
-    return _run(runner, settings, cmdline, clock, reporter)
+    return runner
 
 
 def _run(
@@ -177,11 +181,11 @@ def _facts(
     )
 
 
-def _settings(cmdline: str, reporter: ConsoleReporter) -> Settings:
+def settings_for(cmdline: str, reporter: ConsoleReporter) -> Settings:
     """The settings; a bad one is reported and the defaults serve (DESIGN 9)."""
     settings = Settings()
     try:
-        settings = load()
+        settings = load_built_in()
         settings = with_kernel_options(settings, parse_options(cmdline))
     except SettingsError as exc:
         reporter.say(f"ALARM {exc}; {exc.hint or 'going on without it'}")
@@ -192,7 +196,7 @@ def _keys(reporter: ConsoleReporter) -> tuple[PublicKey, ...]:
     keys = []
     for path in sorted(KEYS_DIR.glob("*.pub")):
         try:
-            keys.append(parse_public_key(path.stem, path.read_text("ascii")))
+            keys.append(parse_public_key(path.stem, path.read_text("utf-8")))
         except (BootsvcError, OSError, UnicodeDecodeError) as exc:
             reporter.say(f"ALARM {exc}")
     return tuple(keys)

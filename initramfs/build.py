@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +28,8 @@ class BuildRequest:
     ``kernel`` None: no kernel modules. ``profiles``: names in modules.toml. ``entry``: module
     with ``main() -> int`` and, as an option, ``LAZY_IMPORTS``; found below ``project``.
     ``hash_backend``: "openssl" ships _hashlib with libcrypto, "builtin" CPython's own code.
-    ``config``: settings file for /etc/bootsvc/bootsvc.toml. ``keys``: public keys, ``*.pub``.
+    ``config``: settings file (TOML),
+    becomes /etc/bootsvc/bootsvc.json. ``keys``: public keys, ``*.pub``.
     ``overlay`` and ``busybox`` replace the project's overlay.sh and this machine's busybox.
     ``source_date_epoch``: mtime of every entry, seconds since 1970.
     """
@@ -185,7 +188,7 @@ def _add_python(tree: _Tree, contents: Contents, request: BuildRequest) -> list[
             search=(request.project, Path(python_runtime.DIST_PACKAGES)),
             standins={standin.module: HERE / standin.source for standin in contents.standins},
             blocked=blocked,
-            extra=tuple(extra.module for extra in contents.python),
+            extra=tuple(one.module for one in contents.python if one.module not in blocked),
             python=request.python,
         )
     )
@@ -232,8 +235,8 @@ def _add_libraries(tree: _Tree, programs: list[Path]) -> None:
 
 def _add_settings(tree: _Tree, request: BuildRequest, notes: list[str]) -> None:
     if request.config is not None:
-        data = _read(request.config)
-        tree.file("/etc/bootsvc/bootsvc.toml", data, 0o644, "settings", "the site's settings")
+        data = _settings_json(request.config)
+        tree.file("/etc/bootsvc/bootsvc.json", data, 0o644, "settings", "the site's settings")
     for key in request.keys:
         if key.suffix != ".pub":
             raise ContentsError(f"{key} is no public key: the name of one ends in .pub")
@@ -243,6 +246,15 @@ def _add_settings(tree: _Tree, request: BuildRequest, notes: list[str]) -> None:
         tree.file(path, _read(key), 0o644, "settings", "may sign images")
     if not request.keys:
         notes.append("no --key: this updater can install nothing, only boot what is there")
+
+
+def _settings_json(config: Path) -> bytes:
+    """The settings as JSON: mistakes in the TOML show here, and the updater need not read it."""
+    try:
+        values = tomllib.loads(_read(config).decode())
+        return (json.dumps(values, indent=1) + "\n").encode()
+    except (ValueError, TypeError) as exc:  # not UTF-8, not TOML, or a date
+        raise ContentsError(f"{config}: {exc}") from exc
 
 
 def _add_modules(tree: _Tree, request: BuildRequest, notes: list[str]) -> modules.Selection | None:

@@ -10,11 +10,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from bootsvc.errors import BootError
 from bootsvc.formats.boot_status import Reason
 from bootsvc.sequence.states import Crash
 
 PSTORE = Path("/sys/fs/pstore")
+"""Where init has mounted the kernel's store of panics; empty where the machine has none."""
+
 WATCHDOGS = Path("/sys/class/watchdog")
 _WDIOF_CARDRESET = 0x20
 
@@ -25,11 +26,7 @@ def find_crash() -> Crash | None:
 
 
 def _recorded_panic() -> Crash | None:
-    with suppress(OSError, BootError):
-        if not any(PSTORE.iterdir()):
-            from bootsvc.boot.syscalls import mount
-
-            mount("pstore", PSTORE, "pstore")
+    with suppress(OSError):
         dumps = [(one.stat().st_mtime_ns, one.name) for one in PSTORE.glob("dmesg-*")]
         if dumps:
             event = hashlib.sha256(repr(max(dumps)).encode()).digest()[:16]

@@ -65,6 +65,13 @@ def test_two_builds_have_the_same_bytes(
     assert str(HERE.parent).encode() not in one
 
 
+def test_settings_that_are_no_toml_stop_the_build_and_are_named(request_: BuildRequest) -> None:
+    assert request_.config is not None
+    request_.config.write_text("tries = = 3\n")
+    with pytest.raises(ContentsError, match=r"settings\.toml"):
+        build(request_)
+
+
 def test_all_that_the_start_needs_is_inside(built: BuildReport) -> None:
     wanted = {
         "/init",
@@ -77,7 +84,7 @@ def test_all_that_the_start_needs_is_inside(built: BuildReport) -> None:
         "/usr/lib/bootsvc/record.sh",
         "/usr/lib/bootsvc/overlay.sh",
         "/usr/lib/python3/dist-packages/bootsvc/small.pyc",
-        "/etc/bootsvc/bootsvc.toml",
+        "/etc/bootsvc/bootsvc.json",
         "/etc/bootsvc/keys/site.pub",
     }
     assert wanted <= paths(built)

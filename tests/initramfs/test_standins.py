@@ -1,7 +1,9 @@
 """Stand-ins for standard modules behave as the real ones in everything that the updater uses."""
 
 import dataclasses
+import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
@@ -22,6 +24,7 @@ def load(name: str) -> ModuleType:
 
 STANDIN: Any = load("dataclasses")
 TYPING: Any = load("typing")
+HASHLIB: Any = load("hashlib")
 REAL: Any = dataclasses
 # The real module believes the text "ClassVar" only where that name is imported.
 IMPORTED = ClassVar
@@ -155,3 +158,27 @@ def test_typing_forms_can_be_written() -> None:
     assert TYPING.final(Reader) is Reader
     with pytest.raises(NotImplementedError):
         TYPING.runtime_checkable(Reader)
+
+
+@pytest.mark.parametrize("length", [0, 1, 64, 4095, 4096, 100_000])
+def test_digests_are_those_of_the_real_hashlib(length: int) -> None:
+    data = bytes(index % 251 for index in range(length))
+    assert HASHLIB.sha256(data).digest() == hashlib.sha256(data).digest()
+    fed = HASHLIB.sha256()
+    fed.update(data)
+    assert fed.hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+def test_short_texts_are_hashed_without_openssl_and_long_ones_with_it() -> None:
+    own = type(HASHLIB.sha256(b"short"))
+    assert type(HASHLIB.sha256(bytes(4096))) is type(hashlib.sha256())
+    assert own is not type(hashlib.sha256())
+
+
+def test_without_openssl_everything_is_hashed_by_pythons_own_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module: Any = load("hashlib")
+    monkeypatch.setitem(sys.modules, "_hashlib", None)
+    assert module.sha256(bytes(4096)).digest() == hashlib.sha256(bytes(4096)).digest()
+    assert type(module.sha256(bytes(4096))) is type(module.sha256(b"short"))
