@@ -39,7 +39,7 @@ PHASES = {
 STATES = {
     AreaState.EMPTY: "empty",
     AreaState.WRITING: "being written",
-    AreaState.VALID: "complete, not proven",
+    AreaState.VALID: "complete",
     AreaState.CONFIRMED: "confirmed",
     AreaState.BAD: "not usable",
 }

@@ -72,6 +72,8 @@ class Transcript:
         """Text of the line that has no end yet: a prompt, or the middle of an output."""
         self.received = 0
         """Characters of clean text so far."""
+        self.listener: Callable[[str], None] | None = None
+        """Hears each line as it is written to the file, for whoever wants to watch."""
         self._clock = clock
         self._partial_since = 0.0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,8 +121,11 @@ class Transcript:
         return format_line(self._partial_since, self.partial)
 
     def _write(self, seconds: float, text: str) -> None:
+        line = format_line(seconds, text)
         if not self._file.closed:
-            self._file.write(format_line(seconds, text) + "\n")
+            self._file.write(line + "\n")
+        if self.listener is not None:
+            self.listener(line)
 
     def close(self) -> None:
         """Closes the file; the lines stay readable in memory."""
