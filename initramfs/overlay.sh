@@ -175,9 +175,11 @@ mount_area() {
 
 # ---------------------------------------------------------------- data
 
-# mount_data: 0 if $RUN/data is mounted and takes writes. Anything else is an alarm and
-# leaves nothing mounted there.
+# mount_data: 0 if $RUN/data is mounted and takes writes. Anything else is an alarm; data that
+# only takes no writes stays mounted, read-only, and $data_readable is 1: what it holds is
+# still this machine's identity.
 mount_data() {
+    data_readable=0
     if [ -z "${BOOTSVC_DATA:-}" ]; then
         alarm "no data partition: nothing that this start changes will be kept"
         return 1
@@ -201,10 +203,18 @@ mount_data() {
         }
     fi
     if ! write_test "$RUN/data"; then
-        alarm "data partition $data takes no writes (full or failing): starting without it"
-        umount "$RUN/data" 2>/dev/null || umount -l "$RUN/data"
+        alarm "data partition $data takes no writes (full or failing): nothing that this start changes will be kept"
+        if mount -o remount,bind,ro "$RUN/data" 2>/dev/null; then
+            data_readable=1
+        else
+            unmount_data
+        fi
         return 1
     fi
+}
+
+unmount_data() {
+    umount "$RUN/data" 2>/dev/null || umount -l "$RUN/data"
 }
 
 write_test() {
@@ -384,6 +394,11 @@ make_root() {
     if [ "$data_usable" = 1 ] && [ "$overlay" != none ]; then
         identity_source && put_identity "$source" "$new_root" ||
             alarm "the identity files on data cannot be used"
+    elif [ "$data_readable" = 1 ]; then
+        # No $source: nothing is to be saved there by this start.
+        [ "$overlay" = none ] || [ ! -d "$RUN/data/identity/current" ] ||
+            put_identity "$RUN/data/identity/current" "$new_root"
+        unmount_data
     fi
     {
         echo "BOOTSVC_OVERLAY_USED=$overlay"

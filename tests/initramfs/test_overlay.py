@@ -144,6 +144,18 @@ def test_full_data_is_not_used_and_is_not_left_mounted(machine: Machine) -> None
     assert machine.used["BOOTSVC_DATA_USED"] == "0"
 
 
+def test_identity_files_are_taken_from_data_that_is_full(machine: Machine) -> None:
+    filled = "mkdir -p data/identity/current/etc; echo mine >data/identity/current/etc/hostname"
+    out = machine.start(
+        "cat etc/hostname; ls ../run/data",
+        before=f"mount -t tmpfs -o size=64k small data; {filled}",
+        BOOTSVC_TRIAL="1",
+    )
+    assert out == "mine\n"
+    assert machine.used["BOOTSVC_DATA_USED"] == "0"
+    assert machine.used["BOOTSVC_IDENTITY_DIR"] == ""
+
+
 def test_data_that_refuses_writes_is_not_used(machine: Machine) -> None:
     out = machine.start("cat version", before="mount -t tmpfs -o ro small data")
     assert out == "1\n"
