@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--json", action="store_true", help="print the table as JSON")
     options.add_argument("--quiet", action="store_true", help="print no table")
     options.add_argument(
-        "--measure", action="store_true", help="also compress each group alone, and all without kernel modules (slower)"
+        "--measure",
+        action="store_true",
+        help="also compress each group alone, and all without kernel modules (slower)",
     )
     return options
 
