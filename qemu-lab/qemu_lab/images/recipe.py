@@ -93,7 +93,7 @@ class Change:
 
     Attributes:
         path: relative to /.
-        content: its bytes; None for an empty directory.
+        content: its bytes.
         executable: mode 0755 rather than 0644.
     """
 
@@ -155,8 +155,10 @@ def bad_files() -> dict[str, list[Change]]:
     }
 
 
-# Left by package managers and different at every build; programs make them anew.
+# Left by package managers and different at every build: programs make them anew, as devtmpfs
+# does the device nodes.
 _VOLATILE = (
+    "dev/",
     "var/cache/",
     "var/lib/apt/lists/",
     "var/log/",

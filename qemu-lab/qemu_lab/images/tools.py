@@ -28,7 +28,6 @@ PACKAGES = {
     "apt-cache": "apt",
     "dpkg-deb": "dpkg",
     "mmdebstrap": "mmdebstrap",
-    "sqfstar": "squashfs-tools",
     "mksquashfs": "squashfs-tools",
     "unsquashfs": "squashfs-tools",
 }
