@@ -27,7 +27,11 @@ PURE_PARTS = (
     "trust",
     "sequence/states.py",
     "sequence/actions.py",
+    "sequence/conditions.py",
     "sequence/decide.py",
+    "sequence/reconstruction.py",
+    "sequence/records.py",
+    "sequence/requests.py",
     "console/render.py",
 )
 UPDATER_PARTS = (

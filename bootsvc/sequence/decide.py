@@ -15,23 +15,41 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootsvc.formats.boot_status import (
-    NO_IDENTITY,
     Area,
-    AreaState,
     BootStatus,
     Phase,
     Reason,
     Request,
 )
-from bootsvc.sequence import records
+from bootsvc.sequence import reconstruction, records
 from bootsvc.sequence.actions import Action, Boot, Copy, Halt, Look, Verify, Write
-from bootsvc.sequence.states import Check, Observation
+from bootsvc.sequence.conditions import (
+    Condition,
+    always,
+    as_recorded,
+    backup_to_fill,
+    both,
+    copied,
+    copy_failed,
+    crashed_too_often,
+    has_backup,
+    has_new_crash,
+    holds_same,
+    names_proven_primary,
+    no,
+    refused,
+    requested,
+    rot_is_staged,
+    staging_refused_before,
+    startable,
+    unbootable,
+    unread,
+    unseen,
+    verified,
+)
+from bootsvc.sequence.states import Observation
 
 PRIMARY, BACKUP, STAGING = Area.PRIMARY, Area.BACKUP, Area.STAGING
-MAX_COPIES = 2
-"""A copy that reads back differently is made once more (DESIGN 4, VERIFY)."""
-
-Condition = Callable[[Observation], bool]
 
 
 @dataclass(frozen=True)
@@ -61,119 +79,6 @@ def rows_for(seen: Observation) -> tuple[Row, ...]:
     if seen.cannot_write:
         return CANNOT_WRITE
     return TABLE[status.phase]
-
-
-# --- conditions ---------------------------------------------------------------------------------
-
-
-def always(_: Observation) -> bool:
-    return True
-
-
-def unseen(area: Area) -> Condition:
-    return lambda seen: seen.finding(area).check is Check.UNSEEN
-
-
-def unread(area: Area) -> Condition:
-    """Neither verified nor refused in this start."""
-    return lambda seen: seen.finding(area).check in (Check.UNSEEN, Check.FOOTED)
-
-
-def verified(area: Area) -> Condition:
-    return lambda seen: seen.finding(area).is_verified
-
-
-def refused(area: Area) -> Condition:
-    return lambda seen: seen.finding(area).is_refused
-
-
-def unbootable(area: Area) -> Condition:
-    return lambda seen: seen.finding(area).unbootable is not Reason.NONE
-
-
-def as_recorded(area: Area) -> Condition:
-    """The area's footer bears the identity that the record names; a changed content does not
-    alter that (what is started is checked when it is loaded). No footer fits no record."""
-
-    def condition(seen: Observation) -> bool:
-        identity = seen.finding(area).identity
-        return identity != NO_IDENTITY and identity == records.of(seen).area(area).identity
-
-    return condition
-
-
-def startable(area: Area) -> Condition:
-    return lambda seen: as_recorded(area)(seen) and not unbootable(area)(seen)
-
-
-def requested(request: Request) -> Condition:
-    return lambda seen: records.of(seen).request is request
-
-
-def holds_same(one: Area, other: Area) -> Condition:
-    return lambda seen: seen.finding(one).identity == seen.finding(other).identity
-
-
-def copied(source: Area, target: Area) -> Condition:
-    """``target`` was read back in full and holds what ``source`` holds."""
-    return lambda seen: verified(target)(seen) and holds_same(source, target)(seen)
-
-
-def copy_failed(seen: Observation) -> bool:
-    """The copy failed by I/O, or read back differently twice."""
-    failure = seen.copy_failure
-    if failure is None:
-        return False
-    return failure.reason is not Reason.READ_BACK or seen.copies_failed >= MAX_COPIES
-
-
-def both(*conditions: Condition) -> Condition:
-    return lambda seen: all(condition(seen) for condition in conditions)
-
-
-def either(*conditions: Condition) -> Condition:
-    return lambda seen: any(condition(seen) for condition in conditions)
-
-
-def no(condition: Condition) -> Condition:
-    return lambda seen: not condition(seen)
-
-
-def has_new_crash(seen: Observation) -> bool:
-    return seen.crash is not None and seen.crash.event != records.of(seen).crash_event
-
-
-def crashed_too_often(seen: Observation) -> bool:
-    return records.of(seen).crash_count >= seen.policy.crash_limit > 0
-
-
-def names_proven_primary(seen: Observation) -> bool:
-    """The record boots primary, and not on trial: a start that need not be recorded."""
-    record = records.of(seen)
-    return record.boot_area is PRIMARY and record.phase is not Phase.TRIAL
-
-
-def backup_to_fill(seen: Observation) -> bool:
-    return records.of(seen).backup.state in (AreaState.EMPTY, AreaState.WRITING)
-
-
-def has_backup(seen: Observation) -> bool:
-    return records.of(seen).backup.state in (AreaState.VALID, AreaState.CONFIRMED)
-
-
-def staging_refused_before(seen: Observation) -> bool:
-    return records.of(seen).staging.state is AreaState.BAD
-
-
-def rot_is_staged(seen: Observation) -> bool:
-    """Staging may hold the very image that rotted in primary."""
-    record = records.of(seen)
-    return (
-        record.staging.state in (AreaState.VALID, AreaState.CONFIRMED)
-        and record.staging.identity == record.primary.identity
-        and (seen.staging.check is Check.UNSEEN or as_recorded(STAGING)(seen))
-        and not seen.staging.is_refused
-    )
 
 
 # --- actions ------------------------------------------------------------------------------------
@@ -231,14 +136,14 @@ LOST = (
     Row("read primary",               unread(PRIMARY),                    verify(PRIMARY)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
     Row("both whole: unproven",       both(verified(PRIMARY), verified(BACKUP)),
-        lambda seen: Write(records.rebuilt_on_trial(seen), reconstructs=True)),
+        lambda seen: Write(reconstruction.rebuilt_on_trial(seen), reconstructs=True)),
     Row("only primary",               verified(PRIMARY),
-        lambda seen: Write(records.rebuilt_with_primary(seen), reconstructs=True)),
+        lambda seen: Write(reconstruction.rebuilt_with_primary(seen), reconstructs=True)),
     Row("only backup",                verified(BACKUP),
-        lambda seen: Write(records.rebuilt_with_backup(seen), reconstructs=True)),
+        lambda seen: Write(reconstruction.rebuilt_with_backup(seen), reconstructs=True)),
     Row("read staging",               unread(STAGING),                    verify(STAGING)),
     Row("only staging: install it",   verified(STAGING),
-        lambda seen: Write(records.rebuilt_for_install(seen), reconstructs=True)),
+        lambda seen: Write(reconstruction.rebuilt_for_install(seen), reconstructs=True)),
     Row("no image anywhere",          always,                             halt_for(PRIMARY)),
 )
 
@@ -281,7 +186,7 @@ IDLE = (
     Row("another whole image there",  both(no(as_recorded(PRIMARY)), verified(PRIMARY), unread(BACKUP)),
         verify(BACKUP)),
     Row("record is stale",            both(no(as_recorded(PRIMARY)), verified(PRIMARY)),
-        write(records.stale)),
+        write(reconstruction.stale)),
     Row("primary unusable: backup?",  both(no(startable(PRIMARY)), unread(BACKUP)), verify(BACKUP)),
     Row("whole, but will not start",  both(unbootable(PRIMARY), verified(PRIMARY),
                                            verified(BACKUP), no(unbootable(BACKUP))),
@@ -350,7 +255,7 @@ TRIAL = (
     Row("another image: backup?",     both(no(as_recorded(PRIMARY)), verified(PRIMARY), unread(BACKUP)),
         verify(BACKUP)),
     Row("record is stale",            both(no(as_recorded(PRIMARY)), verified(PRIMARY)),
-        write(records.stale)),
+        write(reconstruction.stale)),
     Row("rotted, no backup",          both(refused(PRIMARY), no(has_backup)), write(records.halted)),
     Row("rotted on trial",            refused(PRIMARY),                   write(records.giving_up)),
     Row("try paid for: start",        both(lambda seen: seen.has_try, no(unbootable(PRIMARY))),

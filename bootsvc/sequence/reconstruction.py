@@ -1,0 +1,101 @@
+"""A first record where there was none, or a new one where it is stale (S4.15, DESIGN 3).
+
+What was read in full decides, never a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaState,
+    BootStatus,
+    Failure,
+    Phase,
+    Reason,
+    StatusCode,
+)
+from bootsvc.sequence.records import area_record, of
+from bootsvc.sequence.states import Observation
+
+
+def stale(seen: Observation) -> BootStatus:
+    """The record names another image than primary holds: what was read in full decides. One that
+    is remembered as failed is not tried where there is another."""
+    status = of(seen)
+    if not seen.backup.is_verified:
+        rebuilt = rebuilt_with_primary(seen)
+    elif seen.primary.identity in status.failed and not _holds_same(seen):
+        rebuilt = rebuilt_with_backup(seen)
+    else:
+        rebuilt = rebuilt_on_trial(seen)
+    return replace(
+        rebuilt,
+        version_floor=max(status.version_floor, rebuilt.version_floor),
+        failed=status.failed,
+        crash_event=status.crash_event,
+    )
+
+
+def _holds_same(seen: Observation) -> bool:
+    return seen.primary.identity == seen.backup.identity
+
+
+def rebuilt_on_trial(seen: Observation) -> BootStatus:
+    """Both areas verify and nobody knows whether primary ever proved itself: TRIAL (3)."""
+    return replace(
+        _rebuilt(seen),
+        status_code=StatusCode.FIRST_START,
+        phase=Phase.TRIAL,
+        boot_area=Area.PRIMARY,
+        tries_left=seen.policy.tries,
+        transaction=seen.fresh_id,
+        primary=area_record(seen.primary, AreaState.VALID),
+        backup=area_record(seen.backup, AreaState.VALID),
+    )
+
+
+def rebuilt_with_primary(seen: Observation) -> BootStatus:
+    """Only primary verifies: IDLE (1), the backup is filled at the next start."""
+    return replace(_rebuilt(seen), primary=area_record(seen.primary, AreaState.CONFIRMED))
+
+
+def rebuilt_with_backup(seen: Observation) -> BootStatus:
+    """Only backup verifies: RESTORE (2)."""
+    return replace(
+        _rebuilt(seen),
+        status_code=StatusCode.BACKUP,
+        phase=Phase.RESTORE,
+        boot_area=Area.BACKUP,
+        primary=area_record(seen.primary, AreaState.BAD),
+        backup=area_record(seen.backup, AreaState.VALID),
+    )
+
+
+def rebuilt_for_install(seen: Observation) -> BootStatus:
+    """Only the staged image verifies: INSTALL (1)."""
+    return replace(
+        _rebuilt(seen),
+        phase=Phase.INSTALL,
+        boot_area=Area.NONE,
+        primary=area_record(seen.staging, AreaState.WRITING),
+        staging=area_record(seen.staging, AreaState.VALID),
+        transaction=seen.fresh_id,
+    )
+
+
+def _rebuilt(seen: Observation) -> BootStatus:
+    """What every rebuilt record has in common; the floor is the highest signed one (DESIGN 3)."""
+    verified = [one for one in (seen.primary, seen.backup, seen.staging) if one.is_verified]
+    return BootStatus(
+        status_code=StatusCode.WORKING,
+        phase=Phase.IDLE,
+        boot_area=Area.PRIMARY,
+        tries_allowed=seen.policy.tries,
+        restore_retries=seen.policy.restore_retries,
+        version_floor=max((one.floor for one in verified), default=0),
+        layout_hash=seen.layout_hash,
+        crash_event=seen.crash.event if seen.crash else bytes(16),
+        last_failure=Failure(Phase.UNKNOWN, Reason.STATUS_LOST, time_s=seen.now_s),
+    )
