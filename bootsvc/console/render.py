@@ -24,6 +24,11 @@ def progress_line(work: str, done: int, total: int, seconds: float) -> str:
 def work_line(work: str, seconds: float, read: int, written: int, skipped: int) -> str:
     """What a finished piece of work cost; sizes are bytes."""
     return (
-        f"bootsvc: {work} done in {seconds:.1f} s: read {read / MIB:.1f}, "
-        f"written {written / MIB:.1f}, skipped {skipped / MIB:.1f} MiB"
+        f"bootsvc: {work} done in {_short(seconds)} s: read {_short(read / MIB)}, "
+        f"written {_short(written / MIB)}, skipped {_short(skipped / MIB)} MiB"
     )
+
+
+def _short(value: float) -> str:
+    """With one decimal where that says something, so that long work still fits its line."""
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"

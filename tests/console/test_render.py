@@ -1,0 +1,66 @@
+"""Lines of the serial console: exact words, plain ASCII, at most 80 columns."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from bootsvc.console.render import progress_line, stage_line, work_line
+from bootsvc.formats.boot_status import Area, Phase
+from bootsvc.units import GIB, MIB
+
+READS = ("verify", "verify primary", "verify backup", "verify staging")
+COPIES = ("backup", "copy", "restore")
+
+
+def test_a_stage_is_one_line_that_programs_read() -> None:
+    assert stage_line("copy", {}) == "bootsvc: stage=copy"
+    assert stage_line("handover", {"area": "primary", "method": "kexec", "trial": 1}) == (
+        "bootsvc: stage=handover area=primary method=kexec trial=1"
+    )
+
+
+def test_progress_shows_amount_share_rate_and_time_left() -> None:
+    assert progress_line("copy", 12 * MIB, 64 * MIB, 1.2) == (
+        "bootsvc: copy 12.0 / 64.0 MiB  18%  10.0 MiB/s  5 s left"
+    )
+    assert progress_line("copy", 64 * MIB, 64 * MIB, 4.0) == (
+        "bootsvc: copy 64.0 / 64.0 MiB  100%  16.0 MiB/s  0 s left"
+    )
+
+
+@pytest.mark.parametrize(("done", "total", "seconds"), [(0, 64 * MIB, 1.0), (0, 0, 0.0)])
+def test_progress_without_a_rate_promises_no_time(done: int, total: int, seconds: float) -> None:
+    assert progress_line("copy", done, total, seconds).endswith("  0%  0.0 MiB/s  waiting")
+
+
+def test_finished_work_says_what_it_cost() -> None:
+    assert work_line("copy", 6.44, 64 * MIB, 3 * MIB, 61 * MIB) == (
+        "bootsvc: copy done in 6.4 s: read 64.0, written 3.0, skipped 61.0 MiB"
+    )
+    assert work_line("verify", 123.44, 2 * GIB, 0, 0) == (
+        "bootsvc: verify done in 123 s: read 2048, written 0.0, skipped 0.0 MiB"
+    )
+
+
+@pytest.mark.parametrize("total", [MIB, 64 * MIB, 999 * MIB, 4 * GIB])
+@pytest.mark.parametrize("rate", [MIB, 10 * MIB, 999 * MIB])
+def test_lines_of_realistic_work_stay_within_80_columns(total: int, rate: int) -> None:
+    lines = [work_line(work, total / rate, total, 0, 0) for work in READS]
+    lines += [work_line(work, total / rate, total, total // 2, total // 2) for work in COPIES]
+    for work, share in product(READS + COPIES, (0, 1, 50, 100)):
+        done = total * share // 100
+        lines.append(progress_line(work, done, total, done / rate))
+    for line in lines:
+        assert len(line) <= 80, line
+        assert line.isascii()
+        assert line.isprintable()
+
+
+def test_every_stage_line_of_a_start_stays_within_80_columns() -> None:
+    for area in Area:
+        facts = {"area": area.name.lower(), "method": "switch_root", "number": 10**8, "trial": 1}
+        assert len(stage_line("handover", facts)) <= 80
+    for phase in Phase:
+        assert len(stage_line(phase.name.lower(), {"code": 3, "boot": "primary"})) <= 80

@@ -1,0 +1,130 @@
+"""What is printed, and what is kept as the record of the start."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bootsvc.console.reporter import ConsoleReporter
+from bootsvc.formats.boot_status import Area, Reason
+from bootsvc.sequence.actions import Boot, Copy, Halt, Verify
+from bootsvc.storage.image_area import CopyCounts
+from bootsvc.units import MIB
+
+
+class Time:
+    """Seconds that pass only when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def clock_gettime(self, _: int) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    made = Time()
+    monkeypatch.setattr("time.monotonic", made.monotonic)
+    monkeypatch.setattr("time.clock_gettime", made.clock_gettime)
+    return made
+
+
+def test_stages_and_sentences_are_printed_and_kept_with_their_time(
+    time: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ConsoleReporter()
+    said.stage("copy", boot="backup")
+    time.now_s = 101.23456
+    said.say("one copy of the record was bad")
+    assert capsys.readouterr().out.splitlines() == [
+        "bootsvc: stage=copy boot=backup",
+        "bootsvc: one copy of the record was bad",
+    ]
+    assert said.entries == [
+        {"at_s": 100.0, "stage": "copy", "boot": "backup"},
+        {"at_s": 101.235, "text": "one copy of the record was bad"},
+    ]
+
+
+def test_progress_is_printed_once_a_second_and_not_kept(
+    time: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ConsoleReporter()
+    said.begin("copy", 40 * MIB)
+    for _ in range(40):
+        time.now_s += 0.1
+        said.tick(MIB)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) in (3, 4)
+    assert lines[0].startswith("bootsvc: copy 1")
+    assert "10.0 MiB/s" in lines[0]
+    assert not said.entries
+
+
+def test_work_is_kept_with_its_counts(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ConsoleReporter()
+    said.begin("copy", 4 * MIB)
+    said.tick(4 * MIB)
+    said.tick(MIB)  # a tick too many never shows more than the whole
+    time.now_s += 2
+    said.end(CopyCounts(read=4 * MIB, written=MIB, skipped=3 * MIB))
+    assert capsys.readouterr().out == (
+        "bootsvc: copy done in 2.0 s: read 4.0, written 1.0, skipped 3.0 MiB\n"
+    )
+    assert said.entries == [
+        {
+            "work": "copy",
+            "seconds": 2.0,
+            "done": 4 * MIB,
+            "read": 4 * MIB,
+            "written": MIB,
+            "skipped": 3 * MIB,
+        }
+    ]
+
+
+def test_pure_reading_counts_what_was_done_and_ends_once(
+    time: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ConsoleReporter()
+    said.end()  # nothing was begun
+    said.begin("verify", 4 * MIB)
+    time.now_s += 1
+    said.tick(3 * MIB)
+    said.end()
+    said.end()
+    assert "verify done in 1.0 s: read 3.0, written 0.0" in capsys.readouterr().out
+    assert [entry["work"] for entry in said.entries] == ["verify"]
+
+
+def test_decisions_are_kept_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    said = ConsoleReporter()
+    for action in (
+        Verify(Area.STAGING, installing=True),
+        Copy(Area.STAGING, Area.PRIMARY),
+        Boot(Area.PRIMARY, is_trial=True),
+        Halt(Reason.NO_IMAGE),
+    ):
+        said.decided(action)
+    assert said.entries == [
+        {"decided": "verify", "area": "staging"},
+        {"decided": "copy", "source": "staging", "target": "primary"},
+        {"decided": "boot", "area": "primary"},
+        {"decided": "halt"},
+    ]
+    assert not capsys.readouterr().out
+
+
+def test_all_that_is_kept_can_be_handed_over_as_json(time: Time) -> None:
+    said = ConsoleReporter()
+    said.stage("handover", area="primary", number=7)
+    said.begin("verify", MIB)
+    time.now_s += 1
+    said.end()
+    said.decided(Boot(Area.PRIMARY))
+    assert json.loads(json.dumps(said.entries)) == said.entries
