@@ -1,61 +1,194 @@
-"""Settings: from TOML in the running OS, from JSON in the initramfs, and as kernel options."""
+"""Settings: the file, the kernel options, and the table that documents them."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 
+import bootsvc
 from bootsvc.errors import SettingsError
-from bootsvc.settings import Settings, load, load_built_in, with_kernel_options
+from bootsvc.settings import (
+    KERNEL_OPTIONS,
+    RANGES,
+    Settings,
+    changed,
+    load,
+    load_built_in,
+    with_kernel_options,
+)
 
-FORMS: dict[str, tuple[Callable[[Path], Settings], str]] = {
-    "toml": (load, "tries = 2\nrestore = false\n"),
-    "json": (load_built_in, '{"tries": 2, "restore": false}'),
+DEFAULTS = Settings()
+
+
+def test_without_a_file_the_defaults_serve(tmp_path: Path) -> None:
+    assert load(tmp_path / "none") == load_built_in(tmp_path / "none") == DEFAULTS
+
+
+def test_the_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "bootsvc.toml"
+    file.write_text('compatible = "kiosk-2"\ntries = 1\nrestore = false\n')
+    assert load(file) == replace(DEFAULTS, compatible="kiosk-2", tries=1, restore=False)
+    file.write_text('{"compatible": "kiosk-2", "tries": 1, "restore": false}')
+    assert load_built_in(file) == replace(DEFAULTS, compatible="kiosk-2", tries=1, restore=False)
+
+
+@pytest.mark.parametrize("read", [load, load_built_in])
+@pytest.mark.parametrize("content", [b"tries = \n", b"tries", b"\xff\xfe", b"{", b"\0"])
+def test_a_file_that_cannot_be_understood_is_named(
+    tmp_path: Path, read: Callable[[Path], Settings], content: bytes
+) -> None:
+    file = tmp_path / "settings"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=re.escape(str(file))) as caught:
+        read(file)
+    assert "SETTINGS.md" in caught.value.hint
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_not_the_defaults(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null"])
+def test_another_json_value_than_a_table_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "settings").write_text(text)
+    with pytest.raises(SettingsError, match="not a table of settings"):
+        load_built_in(tmp_path / "settings")
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("trys", "tries"),
+        ("watchdog", "watchdog_s"),
+        ("confirm_limit", "confirm_limit_s"),
+        ("Restore", "restore"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
+    with pytest.raises(SettingsError, match=f"here: unknown setting '{key}'") as caught:
+        changed(DEFAULTS, {key: 1}, "here")
+    assert caught.value.hint == f"did you mean {nearest}?"
+
+
+def test_a_key_like_no_other_gets_the_list() -> None:
+    with pytest.raises(SettingsError) as caught:
+        changed(DEFAULTS, {"zzz": 1}, "here")
+    assert all(one.name in caught.value.hint for one in fields(Settings))
+
+
+@pytest.mark.parametrize("key", RANGES)
+def test_a_number_lies_within_its_range(key: str) -> None:
+    low, high = RANGES[key]
+    for value in (low, high):
+        assert getattr(changed(DEFAULTS, {key: value}, "here"), key) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(SettingsError, match=f"{key} must lie between {low} and {high}"):
+            changed(DEFAULTS, {key: value}, "here")
+    assert low <= getattr(DEFAULTS, key) <= high
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tries", "3"),
+        ("tries", True),
+        ("tries", 3.0),
+        ("restore", 1),
+        ("restore", "on"),
+        ("compatible", 3),
+        ("compatible", ["a"]),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"{key} must be of type"):
+        changed(DEFAULTS, {key: value}, "here")
+
+
+def test_kernel_options_change_the_settings_of_one_start() -> None:
+    options = {
+        "bootsvc.tries": "1",
+        "bootsvc.restore": "off",
+        "bootsvc.watchdog_s": "0",
+        "bootsvc.confirm_limit_s": "30",
+        "bootsvc.disk_wait_s": "60",
+        "bootsvc.area": "primary",  # a fact, and no setting
+        "tries": "9",
+    }
+    assert with_kernel_options(DEFAULTS, options) == replace(
+        DEFAULTS, tries=1, restore=False, watchdog_s=0, confirm_limit_s=30, disk_wait_s=60
+    )
+    assert with_kernel_options(DEFAULTS, {}) == DEFAULTS
+
+
+def test_what_is_no_kernel_option_cannot_be_changed_by_one() -> None:
+    others = {one.name for one in fields(Settings)} - set(KERNEL_OPTIONS)
+    assert others == {"compatible", "restore_retries", "crash_limit"}
+    assert with_kernel_options(DEFAULTS, {f"bootsvc.{key}": "1" for key in others}) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "words"),
+    [
+        ("tries", "many", "a number"),
+        ("tries", "", "a number"),
+        ("tries", "-1", "a number"),
+        ("tries", "0", "between 1 and 20"),
+        ("tries", "21", "between 1 and 20"),
+        ("restore", "true", "on or off"),
+    ],
+)
+def test_a_bad_kernel_option_is_refused_by_name(key: str, text: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"{key}.*{words}"):
+        with_kernel_options(DEFAULTS, {f"bootsvc.{key}": text})
+
+
+def test_decisions_get_their_part_of_the_settings() -> None:
+    settings = Settings(tries=7, restore=False, restore_retries=2, crash_limit=9)
+    assert asdict(settings).items() >= asdict(settings.policy).items()
+    assert set(asdict(settings.policy)) == {"tries", "restore", "restore_retries", "crash_limit"}
+
+
+# --- SETTINGS.md ---------------------------------------------------------------------------------
+
+DOCUMENT = Path(bootsvc.__file__).with_name("SETTINGS.md").read_text()
+ROWS = {
+    cells[1].strip("` "): [cell.strip() for cell in cells[2:6]]
+    for line in DOCUMENT.splitlines()
+    if line.startswith("| `")
+    for cells in [line.split("|")]
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_both_forms_give_the_same_settings(form: str, tmp_path: Path) -> None:
-    read, text = FORMS[form]
-    file = tmp_path / "settings"
-    file.write_text(text)
-    assert read(file) == Settings(tries=2, restore=False)
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert list(ROWS) == [one.name for one in fields(Settings)]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_without_a_file_the_defaults_serve(form: str, tmp_path: Path) -> None:
-    assert FORMS[form][0](tmp_path / "none") == Settings()
+@pytest.mark.parametrize("key", [one.name for one in fields(Settings)])
+def test_a_documented_setting_is_as_the_program_has_it(key: str) -> None:
+    default, range_, kernel_option, meaning = ROWS[key]
+    value = getattr(DEFAULTS, key)
+    written = {str: f'`"{value}"`', bool: str(value).lower(), int: str(value)}[type(value)]
+    assert default == written
+    if key in RANGES:
+        assert range_ == "{} to {}".format(*RANGES[key])
+    assert kernel_option == ("yes" if key in KERNEL_OPTIONS else "no")
+    assert meaning
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("damaged", [b"\xff\xfe", b"= 3", b"[1, 2]x"])
-def test_a_damaged_file_is_an_error_that_names_it(
-    form: str, damaged: bytes, tmp_path: Path
-) -> None:
-    file = tmp_path / "settings"
-    file.write_bytes(damaged)
-    with pytest.raises(SettingsError, match="settings"):
-        FORMS[form][0](file)
+def test_the_documented_example_is_valid(tmp_path: Path) -> None:
+    example = DOCUMENT.partition("    # example\n")[2]
+    (tmp_path / "bootsvc.toml").write_text(re.sub(r"(?m)^    ", "", example))
+    assert load(tmp_path / "bootsvc.toml") == replace(
+        DEFAULTS, compatible="kiosk-2", tries=3, confirm_limit_s=600
+    )
 
 
-def test_json_that_is_no_table_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "settings"
-    file.write_text("[1]")
-    with pytest.raises(SettingsError, match="not a table"):
-        load_built_in(file)
-
-
-def test_an_unknown_setting_names_the_nearest_right_one(tmp_path: Path) -> None:
-    file = tmp_path / "settings"
-    file.write_text('{"trys": 2}')
-    with pytest.raises(SettingsError, match="trys") as caught:
-        load_built_in(file)
-    assert "tries" in caught.value.hint
-
-
-def test_a_kernel_option_changes_a_setting_and_is_checked() -> None:
-    assert with_kernel_options(Settings(), {"bootsvc.tries": "1"}).tries == 1
-    assert not with_kernel_options(Settings(), {"bootsvc.restore": "off"}).restore
-    for name, value in (("tries", "0"), ("tries", "many"), ("restore", "no")):
-        with pytest.raises(SettingsError):
-            with_kernel_options(Settings(), {f"bootsvc.{name}": value})
+def test_every_number_has_a_range() -> None:
+    numbers = {one.name for one in fields(Settings) if type(getattr(DEFAULTS, one.name)) is int}
+    assert set(RANGES) == numbers
+    assert set(KERNEL_OPTIONS) <= {one.name for one in fields(Settings)}

@@ -1,0 +1,269 @@
+"""The updater's own work around the sequence: settings, keys, hand-over, and giving up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bootsvc import settings as settings_module
+from bootsvc import updater
+from bootsvc.boot import backends, disks, watchdog
+from bootsvc.boot.backends import Loaded
+from bootsvc.boot.handover import Handover
+from bootsvc.console.reporter import ConsoleReporter
+from bootsvc.errors import BootError, LayoutError
+from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request
+from bootsvc.formats.manifest import BootSection
+from bootsvc.settings import Settings
+from bootsvc.storage.device import DirectDevice
+from bootsvc.storage.disk import Disk, disk_on
+from tests.bench import V1, V2, V3, Bench, record_of
+from tests.images import KEY
+
+TRANSACTION = bytes(range(16))
+
+
+class Start:
+    """A start of the machine on a bench, with everything around the disk made up."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bench = Bench(tmp_path / "disk.img")
+        self.keys = tmp_path / "keys"
+        self.keys.mkdir()
+        (self.keys / "site.pub").write_text(KEY.public().key.hex() + "\n")
+        self.settings = tmp_path / "bootsvc.json"
+        self.settings.write_text('{"compatible": "test", "watchdog_s": 17}')
+        self.loaded: list[Handover] = []
+        self.records: list[object] = []
+        self.started = 0
+        self.armed: list[tuple[int, bool]] = []
+        self.unbootable: set[Area] = set()
+        self.method = "switch_root"
+        self.monkeypatch = monkeypatch
+        read = settings_module.load_built_in
+        for target, name, value in (
+            (updater, "RUN_DIR", tmp_path / "run"),
+            (updater, "KEYS_DIR", self.keys),
+            (updater, "load_built_in", lambda: read(self.settings)),
+            (updater, "find_disk", self.find_disk),
+            (updater, "find_crash", lambda: None),
+            (updater, "partition_node", self.partition_node),
+            (backends, "load", self.load),
+            (watchdog, "arm", self.arm),
+        ):
+            monkeypatch.setattr(target, name, value)
+
+    def find_disk(self, _: float) -> Disk:
+        return disk_on(DirectDevice(self.bench.path, writable=True))
+
+    def partition_node(self, disk: Disk, role: str) -> Path:
+        return Path(f"/dev/vda{disk.partition(role).index}")
+
+    def load(self, _: BootSection, handover: Handover, _line: str, record: object) -> Loaded:
+        if handover.area in self.unbootable:
+            raise BootError("/boot/vmlinuz: differs from its signed digest")
+        self.loaded.append(handover)
+        self.records.append(record)
+        return Loaded(self.method, self.start)
+
+    def start(self) -> None:
+        self.started += 1
+
+    def arm(self, timeout_s: int, *, same_kernel: bool) -> str:
+        assert not self.started
+        self.armed.append((timeout_s, same_kernel))
+        return "watchdog: armed"
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    return Start(tmp_path, monkeypatch)
+
+
+def test_the_confirmed_image_is_handed_its_facts(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert updater.main() == 0
+    assert start.started == 1
+    (facts,) = start.loaded
+    assert (facts.area, facts.identity, facts.is_trial) == (Area.PRIMARY, V2.identity, False)
+    assert facts.root_node == "/dev/vda2"
+    assert (facts.data_node, facts.data_guid) == ("", ""), "this disk has no data partition"
+    assert (facts.overlay, facts.init, facts.alarm) == ("volatile", "/sbin/init", "")
+    assert facts.confirm_limit_s == 300
+    assert not start.armed, "only a trial is guarded"
+    out = capsys.readouterr().out
+    assert "ALARM" not in out
+    assert out.splitlines()[0] == "bootsvc: stage=start"
+    assert "stage=handover area=primary method=switch_root number=2 trial=0" in out
+
+
+def test_the_record_of_the_start_tells_the_os_what_was_done(start: Start) -> None:
+    updater.main()
+    (record,) = start.records
+    assert isinstance(record, dict)
+    assert record["schema"] == 1
+    assert record["handover"] == start.loaded[0].kernel_facts()
+    assert {"decided": "boot", "area": "primary"} in record["entries"]
+
+
+@pytest.mark.parametrize(("method", "same_kernel"), [("switch_root", True), ("kexec", False)])
+def test_a_trial_is_guarded_by_the_watchdog_of_the_setting(
+    start: Start, method: str, same_kernel: bool
+) -> None:
+    start.bench.on_trial(TRANSACTION)
+    start.method = method
+    assert updater.main() == 0
+    assert start.armed == [(17, same_kernel)]
+    assert (start.loaded[0].is_trial, start.loaded[0].transaction) == (True, TRANSACTION)
+    assert start.bench.status.tries_left == 1, "the try is paid for before the start"
+
+
+def test_an_image_that_cannot_be_loaded_gives_way_to_the_backup_with_an_alarm(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.unbootable = {Area.PRIMARY}
+    assert updater.main() == 0
+    assert [one.area for one in start.loaded] == [Area.BACKUP]
+    assert start.loaded[0].identity == V1.identity
+    assert start.loaded[0].alarm
+    out = capsys.readouterr().out
+    assert "cannot start primary: /boot/vmlinuz: differs from its signed digest" in out
+    assert "bootsvc: ALARM " in out
+
+
+def test_without_anything_to_start_it_halts_with_the_reason_and_exit_code_3(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.unbootable = {Area.PRIMARY, Area.BACKUP}
+    assert updater.main() == updater.HALTED == 3
+    out = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("bootsvc: HALT: ") for line in out)
+    assert any(line.startswith("bootsvc: last failure: ") for line in out)
+    assert out[-1] == "bootsvc: stage=halt"
+    assert not start.started
+
+
+def test_without_a_disk_it_halts_and_says_what_to_do(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "block").mkdir()
+    monkeypatch.setattr(disks, "SYS_BLOCK", tmp_path / "block")
+    monkeypatch.setattr(updater, "find_disk", lambda _: disks.find_disk(0))
+    assert updater.main() == 3
+    out = capsys.readouterr().out
+    assert "bootsvc: HALT: no disk with bootsvc's partitions" in out
+    assert "bootsvc disk create" in out
+    assert not start.loaded
+
+
+def test_a_disk_that_vanishes_from_sys_still_leaves_a_reason(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_node(disk: Disk, role: str) -> Path:
+        raise LayoutError(f"{disk.device.name}: the kernel shows no partition for {role}")
+
+    monkeypatch.setattr(updater, "partition_node", no_node)
+    assert updater.main() == 3
+    assert "cannot start primary: " in capsys.readouterr().out
+    assert not start.started
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"trys": 1}', "unknown setting 'trys'; did you mean tries?"),
+        ('{"tries": 99}', "tries must lie between 1 and 20"),
+        ("{", "SETTINGS.md"),
+    ],
+)
+def test_a_bad_settings_file_is_reported_and_the_defaults_serve(
+    start: Start, capsys: pytest.CaptureFixture[str], content: str, words: str
+) -> None:
+    start.settings.write_text(content)
+    reporter = ConsoleReporter()
+    assert updater.settings_for("", reporter) == Settings()
+    out = capsys.readouterr().out
+    assert out.startswith("bootsvc: ALARM ")
+    assert words in out
+    assert updater.main() == 0, "a setting never keeps a machine from starting"
+
+
+def test_a_bad_kernel_option_is_reported_and_the_file_serves(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = Settings(compatible="test", watchdog_s=17)
+    assert updater.settings_for("quiet bootsvc.tries=x", ConsoleReporter()) == expected
+    assert "ALARM kernel option bootsvc.tries" in capsys.readouterr().out
+    assert start.settings.exists()
+
+
+def test_kernel_options_go_before_the_file(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.settings.write_text('{"tries": 5, "crash_limit": 2}')
+    found = updater.settings_for("bootsvc.tries=1 bootsvc.restore=off\n", ConsoleReporter())
+    assert found == Settings(tries=1, crash_limit=2, restore=False)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"no key\n", b"", b"\xff\xfe", b"zz" * 32])
+def test_a_bad_key_file_is_an_alarm_and_the_good_ones_serve(
+    start: Start, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (start.keys / "bad.pub").write_bytes(content)
+    (start.keys / "private.key").write_bytes(b"never read")
+    found = updater._keys(ConsoleReporter())
+    assert [(one.name, one.key) for one in found] == [("site", KEY.public().key)]
+    out = capsys.readouterr().out
+    assert out.startswith("bootsvc: ALARM ")
+    assert len(out.splitlines()) == 1
+
+
+def test_an_update_that_waits_is_installed_under_the_sites_key_and_machine_type(
+    start: Start,
+) -> None:
+    stage_v3(start, lambda: None)
+    assert updater.main() == 0
+    assert start.bench.status.phase is Phase.TRIAL
+    assert start.loaded[0].is_trial
+
+
+@pytest.mark.parametrize("wrong", ["key", "machine"])
+def test_an_update_for_another_site_is_refused_and_the_old_image_starts(
+    start: Start, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil() -> None:
+        if wrong == "key":
+            (start.keys / "site.pub").unlink()
+        else:
+            start.settings.write_text('{"compatible": "another"}')
+
+    stage_v3(start, spoil)
+    assert updater.main() == 0
+    assert not start.loaded[0].is_trial
+    assert (
+        start.bench.status.last_failure.reason
+        is {
+            "key": Reason.SIGNATURE,
+            "machine": Reason.WRONG_MACHINE,
+        }[wrong]
+    )
+    assert "staging refused" in capsys.readouterr().out
+
+
+def stage_v3(start: Start, spoil: Callable[[], None]) -> None:
+    start.bench.put(Area.STAGING, V3)
+    start.bench.change(
+        lambda status: replace(
+            status,
+            request=Request.UPDATE,
+            staging=record_of(V3, AreaState.VALID),
+            transaction=TRANSACTION,
+        )
+    )
+    spoil()
