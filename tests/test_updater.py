@@ -246,13 +246,8 @@ def test_an_update_for_another_site_is_refused_and_the_old_image_starts(
     stage_v3(start, spoil)
     assert updater.main() == 0
     assert not start.loaded[0].is_trial
-    assert (
-        start.bench.status.last_failure.reason
-        is {
-            "key": Reason.SIGNATURE,
-            "machine": Reason.WRONG_MACHINE,
-        }[wrong]
-    )
+    expected = {"key": Reason.SIGNATURE, "machine": Reason.WRONG_MACHINE}[wrong]
+    assert start.bench.status.last_failure.reason == expected
     assert "staging refused" in capsys.readouterr().out
 
 
