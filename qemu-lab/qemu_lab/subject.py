@@ -122,6 +122,10 @@ class Subject:
         """Stage the inserted image from within the running OS."""
         self.command(f"stage {UPDATE_DEVICE}", timeout)
 
+    def shell(self, command: str, timeout: float = 60.0) -> str:
+        """What a shell command in the running OS prints; it must succeed."""
+        return self.vm.port.run(command, timeout)
+
     def confirm(self) -> None:
         """The running OS proves itself."""
         self.vm.port.ask("confirm", timeout=60.0).require()
@@ -152,6 +156,23 @@ class Subject:
     def damage(self, partition: str, offset: int, data: bytes) -> None:
         """Overwrite bytes of a partition while the machine is off."""
         write_range(self.disk, self._partitions[partition][0] + offset, data)
+
+    def change_boot_options(self, old: str, new: str) -> None:
+        """Replace text among the kernel options of the boot menu while the machine is off.
+
+        Raises:
+            ValueError: not of equal length, or ``old`` is not there.
+        """
+        if len(old) != len(new):
+            raise ValueError(f"{old!r} and {new!r} are not of equal length")
+        start, size = self._partitions["esp"]
+        esp = read_range(self.disk, start, size)
+        at = esp.find(old.encode())
+        if at < 0:
+            raise ValueError(f"the boot menu has no option {old!r}")
+        while at >= 0:
+            write_range(self.disk, start + at, new.encode())
+            at = esp.find(old.encode(), at + 1)
 
     # --- what is seen of it -------------------------------------------------------------------
 
