@@ -8,15 +8,17 @@ from bootsvc.errors import (
     BootError,
     BootsvcError,
 )
-from bootsvc.formats.boot_status import Area, Phase, Reason, StatusCode
+from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request, StatusCode
 from bootsvc.sequence.actions import Write
 from bootsvc.sequence.states import Crash, Policy
+from bootsvc.units import BLOCK_SIZE
 from tests.images import Image
 from tests.sequence.machine import (
     V1,
     V2,
     Machine,
     Started,
+    area_record,
     settled_machine,
 )
 
