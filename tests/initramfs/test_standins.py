@@ -3,8 +3,12 @@
 import dataclasses
 import hashlib
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -132,6 +136,25 @@ def test_dataclasses_behave_as_the_real_ones(case: str) -> None:
             return type(exc).__name__
 
     assert outcome(STANDIN) == outcome(REAL)
+
+
+def facts(dataclasses_module: str) -> dict[str, Any]:
+    program = Path(__file__).with_name("dataclass_facts.py")
+    done = subprocess.run(
+        [sys.executable, program, dataclasses_module],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_every_dataclass_of_the_updater_behaves_as_with_the_real_module() -> None:
+    real = facts("-")
+    assert len(real) > 20
+    assert facts(str(HERE / "standins/dataclasses.py")) == real
 
 
 def test_what_the_stand_in_lacks_is_refused_when_the_class_is_made() -> None:
