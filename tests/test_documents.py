@@ -106,3 +106,10 @@ def test_ci_runs_all_tests() -> None:
     run = (TREE / ".ci/run").read_text()
     assert run.rstrip().endswith("exec make test")
     assert re.search(r"^test: check ", MAKEFILE, flags=re.MULTILINE)
+
+
+def test_no_fast_test_leaves_itself_out() -> None:
+    """What a test needs is listed above; one that skips where it is missing would prove nothing."""
+    word = re.compile(r"\bpytest\.(mark\.)?(skip|skipif|importorskip|xfail)\b")
+    for path in (TREE / "tests").rglob("test_*.py"):
+        assert not word.search(path.read_text()), path
