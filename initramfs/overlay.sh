@@ -33,7 +33,9 @@
 RUN=${BOOTSVC_RUN:-/run/bootsvc}
 LOG=${BOOTSVC_LOG:-}
 
-# Bytes that must fit into data before anything is entrusted to it.
+# Seconds to wait for the disk with the area.
+ROOT_TRIES=10
+# KiB that must fit into data before anything is entrusted to it.
 WRITE_TEST_KIB=256
 
 DEFAULT_IDENTITY_LIST='etc/machine-id
@@ -110,18 +112,17 @@ partuuid_to_device() {
     return 1
 }
 
-# resolve SPEC: prints the device or directory that SPEC means; waits up to ten seconds
-# for a disk that the kernel is still looking at.
+# resolve SPEC [TRIES]: prints the device or directory that SPEC means. A disk that the kernel
+# is still looking at is waited for, by asking again TRIES times, a second apart.
 resolve() {
     case $1 in
     PARTUUID=*)
-        tries=0
-        while [ "$tries" -lt 20 ]; do
-            partuuid_to_device "${1#PARTUUID=}" && return 0
-            tries=$((tries + 1))
-            sleep 0.5 2>/dev/null || sleep 1
+        tries=${2:-1}
+        while ! partuuid_to_device "${1#PARTUUID=}"; do
+            tries=$((tries - 1))
+            [ "$tries" -gt 0 ] || return 1
+            sleep 1
         done
-        return 1
         ;;
     *) echo "$1" ;;
     esac
@@ -142,7 +143,7 @@ file_system() {
 
 # mount_area: the area at $RUN/lower, in no way writable.
 mount_area() {
-    area=$(resolve "${BOOTSVC_ROOT:-}") || {
+    area=$(resolve "${BOOTSVC_ROOT:-}" "$ROOT_TRIES") || {
         alarm "the area $BOOTSVC_ROOT is on no disk of this machine"
         return 1
     }
@@ -441,11 +442,12 @@ write_handover() {
     [ -n "$area" ] || return 1
     case $cmdline in *bootsvc.*\'*) alarm "quote in the kernel options: ignored"; return 1 ;; esac
     mkdir -p "$RUN"
+    # The area first: data lies on the same disk, so that it is not waited for once more.
+    root_device=$(resolve "$(option root)" "$ROOT_TRIES") || root_device=$(option root)
     data_device=$(option bootsvc.data)
     if [ -n "$data_device" ]; then
-        data_device=$(resolve "$data_device") || data_device=$(option bootsvc.data)
+        data_device=$(resolve "$data_device" 2) || data_device=$(option bootsvc.data)
     fi
-    root_device=$(resolve "$(option root)") || root_device=$(option root)
     init=$(option init)
     overlay_kind=$(option bootsvc.overlay)
     trial=$(option bootsvc.trial)

@@ -6,7 +6,6 @@ and where from; images are made from the same places.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -98,40 +97,27 @@ def codename_of_this_machine() -> str:
     return facts["VERSION_CODENAME"].strip('"')
 
 
-def newest_versions(packages: Iterable[str], sources: Iterable[Source]) -> dict[str, str]:
-    """The newest version of each package that *sources* offer now, by apt's own lists.
-
-    A package that they do not have is left out.
-    """
-    names = sorted(packages)
-    if not names:
-        return {}
-    return parse_madison(run(["apt-cache", "madison", *names]), sources)
+def available_versions(packages: Iterable[str]) -> str:
+    """Every version of the packages that apt knows: the text for ``newest_versions``."""
+    names = sorted(set(packages))
+    return run(["apt-cache", "madison", *names]) if names else ""
 
 
-def parse_madison(text: str, sources: Iterable[Source]) -> dict[str, str]:
-    """Package -> newest version, from the output of ``apt-cache madison``.
+def newest_versions(madison: str, sources: Iterable[Source]) -> dict[str, str]:
+    """Package -> the newest version that *sources* offer; one that they lack is left out.
 
-    Its lines are ``package | version | URI suite/component architecture Packages``.
+    Args:
+        madison: output of ``apt-cache madison``, whose lines are ``package | version |
+            URI suite/component architecture Packages``, newest version of a package first.
+        sources: the suites that count.
     """
     wanted = {f"{source.uri.rstrip('/')} {source.release}/{COMPONENT}" for source in sources}
     newest: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in madison.splitlines():
         fields = [field.strip() for field in line.split("|")]
-        if len(fields) != 3 or fields[2].rsplit(" ", 2)[0] not in wanted:
-            continue
-        name, version = fields[0], fields[1]
-        if name not in newest or is_newer(version, newest[name]):
-            newest[name] = version
+        if len(fields) == 3 and fields[2].rsplit(" ", 2)[0] in wanted:
+            newest.setdefault(fields[0], fields[1])
     return newest
-
-
-def is_newer(version: str, than: str) -> bool:
-    """Whether one Debian version is newer than another, by dpkg's rules."""
-    if version == than:
-        return False
-    command = ["dpkg", "--compare-versions", version, "gt", than]
-    return subprocess.run(command, check=False).returncode == 0
 
 
 def parse_package_list(text: str) -> dict[str, str]:

@@ -30,6 +30,7 @@ from qemu_lab.images import cache, kernels, recipe
 from qemu_lab.images.apt_sources import (
     Source,
     Suites,
+    available_versions,
     changed,
     codename_of_this_machine,
     newest_versions,
@@ -102,8 +103,10 @@ def build(request: Request) -> list[Path]:
     suites = suites_of_this_machine(codename_of_this_machine())
     first = Base("1", (suites.point_release,), suites.codename)
     second = Base("2", (suites.point_release, *suites.updates), suites.codename)
+    offered = available_versions([*_have(request, first), *_have(request, second)])
     for base in (first, second):
-        _make_base(request, base)
+        if not _is_current(request, base, offered):
+            _make_base(request, base)
     _record_changes(request, first, second, suites)
     bad = [(f"debian-{name}", changes) for name, changes in recipe.bad_files().items()]
     _make_images(request, first, [(first.name, first.version, [])])
@@ -154,25 +157,27 @@ def _base_recipe(request: Request, base: Base) -> str:
     )
 
 
-def _is_current(request: Request, base: Base) -> bool:
-    """Whether the base was made by this recipe of the packages that apt offers now."""
+def _have(request: Request, base: Base) -> dict[str, str]:
+    """Package -> version of what is in the base; empty where there is none."""
     listing = _packages_file(request, base)
-    if not cache.is_fresh(_base_tar(request, base), _base_recipe(request, base)):
+    return parse_package_list(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
+
+
+def _is_current(request: Request, base: Base, offered: str) -> bool:
+    """Whether the base was made by this recipe of the packages that apt offers now."""
+    have = _have(request, base)
+    if not have or not cache.is_fresh(_base_tar(request, base), _base_recipe(request, base)):
         return False
-    if not listing.is_file():
-        return False
-    have = parse_package_list(listing.read_text(encoding="utf-8"))
-    offered = newest_versions(have, base.suites)
     # The kernel comes from build/kernels, whose version the recipe has.
     return all(
-        have[name] == version for name, version in offered.items() if name != request.kernel.package
+        have[name] == version
+        for name, version in newest_versions(offered, base.suites).items()
+        if name in have and name != request.kernel.package
     )
 
 
 def _make_base(request: Request, base: Base) -> None:
     tar = _base_tar(request, base)
-    if _is_current(request, base):
-        return
     tar.parent.mkdir(parents=True, exist_ok=True)
     kernel_deb = kernels.fetch_package(request.kernel.package, KERNELS / "debs")
     with step(f"{base.name}: packages of {', '.join(s.release for s in base.suites)}") as result:
@@ -249,10 +254,7 @@ def _installed_packages(tar: Path) -> dict[str, str]:
 
 
 def _record_changes(request: Request, first: Base, second: Base, suites: Suites) -> None:
-    old, new = (
-        parse_package_list(_packages_file(request, base).read_text(encoding="utf-8"))
-        for base in (first, second)
-    )
+    old, new = _have(request, first), _have(request, second)
     lines = changed(old, new)
     if not lines:
         names_of = ", ".join(source.release for source in suites.updates)

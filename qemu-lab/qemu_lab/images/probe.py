@@ -9,6 +9,7 @@ every file to root.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import shutil
 import subprocess
@@ -148,13 +149,20 @@ def build(
 
 
 def _key(variant: Variant, public_keys: tuple[Path, ...], settings: str) -> str:
+    parts = ["probe 2", settings, variant.name, _kernel_key(variant.kernel), _sources_key()]
+    return cache.key_of([*parts, *public_keys])
+
+
+# Once per process: there are dozens of variants, and what follows is read in full.
+@functools.cache
+def _kernel_key(kernel: Kernel) -> str:
+    return cache.key_of([kernel.release, kernel.vmlinuz])
+
+
+@functools.cache
+def _sources_key() -> str:
     return cache.key_of(
         [
-            "probe 2",
-            settings,
-            variant.name,
-            variant.kernel.release,
-            variant.kernel.vmlinuz,
             Path(__file__),
             FILES,
             RESPONDER,
@@ -165,7 +173,6 @@ def _key(variant: Variant, public_keys: tuple[Path, ...], settings: str) -> str:
             busybox_file(),
             PROJECT / "bootsvc",
             PROJECT / "initramfs",
-            *public_keys,
         ]
     )
 

@@ -55,10 +55,20 @@ CATALOGUE = tuple(
 """Every Debian image, for both back ends: the same squashfs, another manifest."""
 
 
+def _package() -> Path:
+    """The bootsvc package, built if the sources changed."""
+    package = DEBS / f"bootsvc_{deb.version()}_all.deb"
+    key = cache.key_of([PROJECT / "bootsvc", PROJECT / "initramfs/overlay.sh"])
+    if not cache.is_fresh(package, key):
+        deb.build(DEBS)
+        cache.mark(package, key)
+    return package
+
+
 def build_all() -> list[Path]:
     """Make every signed Debian image that is not fresh, and whatever it is made of."""
     signing_key = products.lab_key()
-    package = deb.build(DEBS)
+    package = _package()
     kernel = kernels.fetch("cloud")
     keys = (products.PUBLIC_KEY,)
     debian.build(debian.Request(IMAGES, kernel, package, keys, products.SETTINGS))
