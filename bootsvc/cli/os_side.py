@@ -14,7 +14,7 @@ from bootsvc.cli.parsing import Groups, disk_path, new_command
 from bootsvc.cli.stage import run_stage
 
 if TYPE_CHECKING:
-    from bootsvc.formats.boot_status import Area
+    from bootsvc.formats.boot_status import Area, BootStatus
     from bootsvc.os_side.machine import Machine
     from bootsvc.sequence.checks import Site
     from bootsvc.sequence.requests import Started
@@ -183,14 +183,15 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
         if status.phase is not Phase.TRIAL:
             if wanted != status:
                 machine.disk.status.replace(wanted)
-            _end_trial()
+            _end_trial(wanted)
             show("nothing to confirm: the running image is confirmed already")
             return ExitCode.OK
         footer = _primary_footer(machine, started)
         if (RUN_DIR / "trial").exists():
             _run_helper("identity-save")
-        machine.disk.status.replace(confirmed(status, started, footer.manifest.floor))
-    _end_trial()
+        wanted = confirmed(status, started, footer.manifest.floor)
+        machine.disk.status.replace(wanted)
+    _end_trial(wanted)
     show(
         f"confirmed: number {footer.manifest.number}, label {footer.manifest.label}; "
         "the version before stays in backup"
@@ -198,12 +199,16 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _end_trial() -> None:
+def _end_trial(status: BootStatus) -> None:
     """What follows once the record says CONFIRMED, also after a confirm that was cut short there.
 
-    The trial's copy of the identity files becomes the current one, and the mark of a trial goes.
+    The trial's copy of the identity files becomes the current one, overlays of images that are
+    gone go as well, and so does the mark of a trial.
     """
+    from bootsvc.os_side.overlays import prune
+
     _run_helper("overlay.sh", "--adopt")
+    prune(RUN_DIR / "data", (status.primary.identity, status.backup.identity))
     (RUN_DIR / "trial").unlink(missing_ok=True)
 
 
