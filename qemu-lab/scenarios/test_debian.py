@@ -31,7 +31,7 @@ def debian_machine(lab: Lab, first: DebianImage, update: DebianImage, options: s
 def updated_package() -> tuple[str, str]:
     """Name and new version of a package that differs between version 1 and version 2."""
     changes = (IMAGES / "debian-v1-to-v2.packages").read_text(encoding="utf-8").splitlines()
-    name, *_, version = changes[-1].split()
+    name, *_, version = changes[-1].replace(":", "").split()
     return name, version
 
 
