@@ -101,6 +101,12 @@ def _add_make(commands: Groups) -> None:
         "--init", metavar="PATH", default="/sbin/init", help="first program (default: /sbin/init)"
     )
     start.add_argument(
+        "--kernel",
+        metavar="PATH",
+        default="",
+        help="kernel in the image (default: that of the boot entry, or the newest in /boot)",
+    )
+    start.add_argument(
         "--no-initrd", action="store_true", help="the kernel mounts its root by itself"
     )
     more = make.add_argument_group("more about the version")
@@ -151,6 +157,7 @@ def run_make(args: argparse.Namespace) -> ExitCode:
                 options=tuple(args.option),
                 overlay=args.overlay,
                 init=args.init,
+                kernel=args.kernel,
                 with_initrd=not args.no_initrd,
             ),
             notes=args.notes,

@@ -145,8 +145,9 @@ def parse_manifest(data: bytes) -> Manifest:
 def _boot_section(fields: _Fields) -> BootSection:
     has_initrd = fields.document.get("initrd") is not None
     options = fields.text("options", MAX_OPTIONS_LENGTH)
-    if not options.isprintable():
-        raise FieldError("manifest: boot.options: holds an unprintable character")
+    if not (options.isascii() and options.isprintable()):
+        # Beyond ASCII the kernel and we might see other words in the same bytes.
+        raise FieldError("manifest: boot.options: holds more than printable ASCII")
     return BootSection(
         method=fields.choice("method", METHODS),
         kernel=_boot_file(fields.inner("kernel")),

@@ -34,17 +34,19 @@ class FoundFiles:
     options: str = ""
 
 
-def find_boot_files(rootfs: RootFs, *, with_initrd: bool = True) -> FoundFiles:
+def find_boot_files(rootfs: RootFs, *, kernel: str = "", with_initrd: bool = True) -> FoundFiles:
     """Kernel, initrd and options of the image.
 
     Args:
+        kernel: path of the kernel in the image; empty: the newest that is found.
         with_initrd: False: the kernel is started without one.
 
     Raises:
         BootError: no kernel, or no initrd where one is wanted.
     """
     entry = _newest_entry(rootfs)
-    kernel, initrd, options = entry or _newest_kernel(rootfs)
+    newest, initrd, options = entry or _newest_kernel(rootfs)
+    kernel = kernel or newest
     if not with_initrd:
         initrd = None
     elif initrd is None:

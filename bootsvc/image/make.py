@@ -47,6 +47,7 @@ class BootOptions:
         options: kernel options beside those of the image's boot entry.
         overlay: where the running system's writes go: volatile (memory) or kept (data).
         init: path of the first program.
+        kernel: path of the kernel in the image; empty: that of the boot entry, or the newest.
         with_initrd: False: the kernel mounts its root without one.
     """
 
@@ -54,6 +55,7 @@ class BootOptions:
     options: tuple[str, ...] = ()
     overlay: str = OVERLAYS[0]
     init: str = "/sbin/init"
+    kernel: str = ""
     with_initrd: bool = True
 
 
@@ -139,7 +141,7 @@ def make_image(
 def read_boot_section(rootfs: Path, boot: BootOptions) -> BootSection:
     """The boot section for the file system in ``rootfs``; see ``make_image`` for the errors."""
     image = open_rootfs(rootfs)
-    found = find_boot_files(image, with_initrd=boot.with_initrd)
+    found = find_boot_files(image, kernel=boot.kernel, with_initrd=boot.with_initrd)
     options = combine_options(found.options, boot.options)
     with tempfile.TemporaryDirectory(prefix="bootsvc-image-") as folder:
         copy = Path(folder) / "file"

@@ -68,6 +68,21 @@ def test_an_image_whose_kernel_panics_is_thrown_back_and_the_panic_is_named(
     assert machine.failure() == ("trial", "panic", 2)
 
 
+def test_an_image_whose_kernel_cannot_be_loaded_is_thrown_back_without_a_panic(
+    probe: ProbeMaker,
+) -> None:
+    """Back end: kexec. Each refusal of the kernel counts as a failed try, in the same start."""
+    machine = probe(ProbeImage(1, method="kexec"))
+    stage_from_outside(machine, ProbeImage(2, "no-kernel", method="kexec"))
+    machine.power_on()
+    machine.vm.console.wait_for_text("the kernel refuses to load", 120)
+    machine.wait(Stage.RESTORE)
+    machine.runs(1)
+    assert machine.failure() == ("trial", "kernel_refused", 2)
+    machine.power_cut()
+    assert machine.record().code == 1
+
+
 def test_the_watchdog_ends_an_image_that_hangs_after_kexec_before_userspace(
     probe: ProbeMaker,
 ) -> None:

@@ -134,6 +134,13 @@ def test_image_without_a_kernel_is_refused() -> None:
     assert "kernel package" in caught.value.hint
 
 
+def test_kernel_named_by_the_maker_is_taken_instead_of_the_newest() -> None:
+    image = TreeOnPaper(
+        {"/boot/vmlinuz-2": b"k", "/boot/initrd.img-2": b"i", "/boot/vmlinuz-1": b"k"}
+    )
+    assert find_boot_files(image, kernel="/boot/vmlinuz-1").kernel == "/boot/vmlinuz-1"
+
+
 def test_kernel_without_its_initrd_is_refused_unless_none_is_wanted() -> None:
     tree = TreeOnPaper({"/boot/vmlinuz-6.1": b"k", "/boot/initrd.img-6.0": b"i"})
     with pytest.raises(BootError, match="no initrd") as caught:

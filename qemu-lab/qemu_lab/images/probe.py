@@ -41,7 +41,7 @@ PAYLOAD_BYTES = 6 * 2**20
 """Bytes in each version that no other version has: without them two probes would be nearly
 the same, and copying one over the other would be over before it can be interrupted."""
 
-BEHAVIOURS = ("good", "silent", "panic", "hang", "reboot")
+BEHAVIOURS = ("good", "silent", "panic", "hang", "reboot", "no-kernel")
 
 # Needed before the root is there (initrd), and once it runs. A kernel that has one built in,
 # or does not have it at all, is fine.

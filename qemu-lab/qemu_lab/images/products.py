@@ -69,6 +69,9 @@ class ProbeImage:
         return IMAGES / f"{self.name}.bimg"
 
 
+NOT_A_KERNEL = "/variant/payload"
+"""A file of the probe that no machine can start: the kernel of the behaviour no-kernel."""
+
 HANG_BEFORE_USERSPACE = ("probe.hang=initrd",)
 
 CATALOGUE = (
@@ -79,7 +82,7 @@ CATALOGUE = (
     ProbeImage(2, "reboot"),
     ProbeImage(1, method="kexec"),
     ProbeImage(2, method="kexec"),
-    ProbeImage(2, "panic", method="kexec"),
+    ProbeImage(2, "no-kernel", method="kexec"),
     ProbeImage(1, method="kexec", kernel="generic"),
     ProbeImage(2, method="kexec", kernel="generic", options=HANG_BEFORE_USERSPACE),
     ProbeImage(2, "panic", method="kexec", kernel="generic"),
@@ -167,7 +170,12 @@ def probe_image(image: ProbeImage) -> Path:
             label=f"{image.version}.0",
             lineage=LINEAGE,
             compatible=COMPATIBLE,
-            boot=BootOptions(image.method, (CONSOLE, *image.options), image.overlay),
+            boot=BootOptions(
+                image.method,
+                (CONSOLE, *image.options),
+                image.overlay,
+                kernel=NOT_A_KERNEL if image.behaviour == "no-kernel" else "",
+            ),
             force=True,
         )
         cache.mark(image.path, key)
