@@ -161,17 +161,21 @@ class Demo:
         print(self.subject.vm.port.run(command, UP_S), flush=True)
 
 
-def main() -> int:
-    """Tell the whole story; 1 where it does not go as told."""
+def main(folder: Path = FOLDER) -> int:
+    """Tell the whole story; 1 where it does not go as told.
+
+    Args:
+        folder: for the disk and the transcript; emptied first.
+    """
     began = time.monotonic()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     tell("making what is missing: kernels, updater, Debian images (minutes the first time)")
     signed.build_all()
-    disk = products.lab_disk(FOLDER / "disk.img", V1.path, area_size=AREA_SIZE)
+    disk = products.lab_disk(folder / "disk.img", V1.path, area_size=AREA_SIZE)
     vm = VM(
-        machine_for(disk, base=Machine(memory_mib=MEMORY_MIB, smp=2, pstore=FOLDER / "erst")),
-        FOLDER,
+        machine_for(disk, base=Machine(memory_mib=MEMORY_MIB, smp=2, pstore=folder / "erst")),
+        folder,
         name="demo",
     )
     vm.console.transcript.listener = show_console
@@ -188,7 +192,7 @@ def main() -> int:
         print(f"\n== the demo failed: {error}", file=sys.stderr)
         return 1
     print(f"\ndone in {time.monotonic() - began:.0f} s; the disk is {_relative(disk)},", end=" ")
-    print(f"the console's transcript {_relative(FOLDER / 'demo.console.txt')}")
+    print(f"the console's transcript {_relative(folder / 'demo.console.txt')}")
     print(f"start it yourself: {Path(sys.executable).name} -m qemu_lab run {_relative(disk)}")
     return 0
 

@@ -26,7 +26,7 @@ from qemu_lab.images.products import ProbeImage
 from qemu_lab.images.tools import BUILD
 
 SCRATCH = BUILD / "tmp" / "bench"
-"""Made anew at every run; transcripts of the machines stay there."""
+"""Made anew at every run; only the transcripts of the machines stay."""
 
 V1, V2, V1_KEXEC = ProbeImage(1), ProbeImage(2), ProbeImage(1, method="kexec")
 
@@ -65,8 +65,11 @@ def main() -> int:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     finally:
-        for image_file in SCRATCH.glob("*.img"):
-            image_file.unlink()
+        for big in SCRATCH.iterdir():
+            if big.is_dir():
+                shutil.rmtree(big)
+            elif big.suffix != ".txt":
+                big.unlink()
     if arguments.json:
         document = {"conditions": conditions, "figures": [asdict(one) for one in figures]}
         print(json.dumps(document, indent=1))
