@@ -125,7 +125,7 @@ def _hand_over(
     Raises:
         BootError: it cannot be started.
     """
-    from bootsvc.boot.backends import load as load_image  # these three need ctypes
+    from bootsvc.boot.backends import load as load_image  # these need ctypes
     from bootsvc.boot.watchdog import arm
 
     disk = runner.disk
