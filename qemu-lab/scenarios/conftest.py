@@ -1,6 +1,5 @@
 """Fixtures of all scenarios."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def probe(lab: Lab) -> ProbeMaker:
             confirmed=confirmed,
             options=options,
         )
-        machine = machine_for(disk, base=replace(base or Machine(), memory_mib=256))
+        machine = machine_for(disk, base=base)
         subject = Subject(lab.vm(machine), disk)
         if update is not None:
             subject.insert(update.path if isinstance(update, ProbeImage) else update)

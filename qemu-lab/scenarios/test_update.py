@@ -2,7 +2,7 @@
 
 import pytest
 
-from qemu_lab import Stage
+from qemu_lab import Machine, Stage
 from qemu_lab.images.products import ProbeImage
 from qemu_lab.subject import ProbeMaker
 
@@ -30,8 +30,8 @@ def test_a_new_machine_installs_its_first_image_and_fills_the_backup_once_it_is_
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
-def test_an_update_is_staged_copied_tried_and_confirmed(probe: ProbeMaker) -> None:
-    machine = probe(V1, update=V2)
+def test_an_update_is_staged_copied_tried_and_confirmed_in_128_mib(probe: ProbeMaker) -> None:
+    machine = probe(V1, update=V2, base=Machine(memory_mib=128))
     machine.power_on()
     machine.runs(1)
     machine.stage()
