@@ -193,7 +193,7 @@ def main(folder: Path = FOLDER) -> int:
         return 1
     print(f"\ndone in {time.monotonic() - began:.0f} s; the disk is {_relative(disk)},", end=" ")
     print(f"the console's transcript {_relative(folder / 'demo.console.txt')}")
-    print(f"start it yourself: {Path(sys.executable).name} -m qemu_lab run {_relative(disk)}")
+    print(f"start it yourself: .venv/bin/python -m qemu_lab run {_relative(disk)}")
     return 0
 
 
