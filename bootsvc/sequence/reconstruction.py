@@ -16,7 +16,7 @@ from bootsvc.formats.boot_status import (
     Reason,
     StatusCode,
 )
-from bootsvc.sequence.records import area_record, of
+from bootsvc.sequence.records import area_record, enter, of
 from bootsvc.sequence.states import Observation
 
 
@@ -44,11 +44,9 @@ def _holds_same(seen: Observation) -> bool:
 
 def rebuilt_on_trial(seen: Observation) -> BootStatus:
     """Both areas verify and nobody knows whether primary ever proved itself: TRIAL (3)."""
-    return replace(
+    return enter(
         _rebuilt(seen),
-        status_code=StatusCode.FIRST_START,
-        phase=Phase.TRIAL,
-        boot_area=Area.PRIMARY,
+        Phase.TRIAL,
         tries_left=seen.policy.tries,
         transaction=seen.fresh_id,
         primary=area_record(seen.primary, AreaState.VALID),
@@ -63,11 +61,9 @@ def rebuilt_with_primary(seen: Observation) -> BootStatus:
 
 def rebuilt_with_backup(seen: Observation) -> BootStatus:
     """Only backup verifies: RESTORE (2)."""
-    return replace(
+    return enter(
         _rebuilt(seen),
-        status_code=StatusCode.BACKUP,
-        phase=Phase.RESTORE,
-        boot_area=Area.BACKUP,
+        Phase.RESTORE,
         primary=area_record(seen.primary, AreaState.BAD),
         backup=area_record(seen.backup, AreaState.VALID),
     )

@@ -1,12 +1,13 @@
 """The records that the table writes: each function turns what was seen into the next record.
 
-Only these functions change a phase, so the rule "a code fits its phase" has one home. Sequence
-numbers are the store's business.
+A phase is only ever entered by ``enter``, so the rule "a code fits its phase" has one home.
+Sequence numbers are the store's business.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from bootsvc.formats.boot_status import (
     Area,
@@ -22,6 +23,28 @@ from bootsvc.formats.boot_status import (
 from bootsvc.sequence.states import Finding, Observation
 
 EMPTY = AreaRecord()
+
+# fmt: off
+ENTERED = {
+    Phase.INSTALL:  (StatusCode.WORKING,     Area.NONE),
+    Phase.IDLE:     (StatusCode.WORKING,     Area.PRIMARY),
+    Phase.BACKUP:   (StatusCode.WORKING,     Area.PRIMARY),
+    Phase.COPY:     (StatusCode.BACKUP,      Area.BACKUP),
+    Phase.TRIAL:    (StatusCode.FIRST_START, Area.PRIMARY),
+    Phase.RESTORE:  (StatusCode.BACKUP,      Area.BACKUP),
+    Phase.ROLLBACK: (StatusCode.BACKUP,      Area.BACKUP),
+    Phase.ROT:      (StatusCode.BACKUP,      Area.BACKUP),
+    Phase.DEGRADED: (StatusCode.BACKUP,      Area.BACKUP),
+    Phase.HALT:     (StatusCode.WORKING,     Area.NONE),
+}
+# fmt: on
+"""The code, and the area that may be booted, with which a phase is entered (DESIGN 4)."""
+
+
+def enter(status: BootStatus, phase: Phase, **changes: Any) -> BootStatus:
+    """``status`` with ``changes``, in ``phase``, with the code and boot area that go with it."""
+    code, boot_area = ENTERED[phase]
+    return replace(status, status_code=code, phase=phase, boot_area=boot_area, **changes)
 
 
 def of(seen: Observation) -> BootStatus:
@@ -93,11 +116,9 @@ def request_done(seen: Observation) -> BootStatus:
 
 def backing_up(seen: Observation) -> BootStatus:
     """BACKUP (1): primary was read in full; backup is about to be overwritten."""
-    return replace(
+    return enter(
         of(seen),
-        status_code=StatusCode.WORKING,
-        phase=Phase.BACKUP,
-        boot_area=Area.PRIMARY,
+        Phase.BACKUP,
         backup=area_record(seen.primary, AreaState.WRITING),
         progress=0,
     )
@@ -105,11 +126,9 @@ def backing_up(seen: Observation) -> BootStatus:
 
 def backed_up(seen: Observation) -> BootStatus:
     """IDLE (1): the backup is whole, and nothing else was asked for."""
-    return replace(
+    return enter(
         of(seen),
-        status_code=StatusCode.WORKING,
-        phase=Phase.IDLE,
-        boot_area=Area.PRIMARY,
+        Phase.IDLE,
         backup=area_record(seen.primary, AreaState.VALID),
         progress=0,
     )
@@ -138,11 +157,9 @@ def backup_failed(seen: Observation) -> BootStatus:
 
 def _without_backup(seen: Observation, failure: Failure) -> BootStatus:
     status = of(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.WORKING,
-        phase=Phase.IDLE,
-        boot_area=Area.PRIMARY,
+        Phase.IDLE,
         request=Request.NONE,
         backup=_in_state(status.backup, AreaState.BAD),
         last_failure=failure,
@@ -154,11 +171,9 @@ def _without_backup(seen: Observation, failure: Failure) -> BootStatus:
 
 def copying(seen: Observation) -> BootStatus:
     """COPY (2): the backup was read in full; primary is about to be overwritten."""
-    return replace(
+    return enter(
         of(seen),
-        status_code=StatusCode.BACKUP,
-        phase=Phase.COPY,
-        boot_area=Area.BACKUP,
+        Phase.COPY,
         request=Request.NONE,
         primary=area_record(seen.staging, AreaState.WRITING),
         backup=area_record(seen.backup, AreaState.VALID),
@@ -204,11 +219,9 @@ def copy_reason(seen: Observation) -> Reason:
 def installing(seen: Observation) -> BootStatus:
     """INSTALL (1): no area holds a whole image; the staged one is the only hope."""
     status = of(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.WORKING,
-        phase=Phase.INSTALL,
-        boot_area=Area.NONE,
+        Phase.INSTALL,
         request=Request.NONE,
         primary=_in_state(status.primary, AreaState.WRITING),
         backup=EMPTY,
@@ -229,11 +242,9 @@ def on_trial(seen: Observation) -> BootStatus:
     failure = status.last_failure
     if failure.phase is Phase.TRIAL and failure.identity == seen.primary.identity:
         failure = Failure()
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.FIRST_START,
-        phase=Phase.TRIAL,
-        boot_area=Area.PRIMARY,
+        Phase.TRIAL,
         request=Request.NONE,
         tries_left=seen.policy.tries,
         tries_allowed=seen.policy.tries,
@@ -272,11 +283,9 @@ def halted(seen: Observation) -> BootStatus:
     """HALT (1): a first installation never proved itself, and there is no backup."""
     status = of(seen)
     failure = _why_given_up(seen)
-    return replace(
+    return enter(
         _with_image_failed(seen, failure),
-        status_code=StatusCode.WORKING,
-        phase=Phase.HALT,
-        boot_area=Area.NONE,
+        Phase.HALT,
         primary=_in_state(status.primary, AreaState.BAD),
         staging=EMPTY,
         last_failure=failure,
@@ -324,11 +333,9 @@ def _last_words(seen: Observation) -> Failure:
 
 def _restoring(seen: Observation, failure: Failure) -> BootStatus:
     status = of(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.BACKUP,
-        phase=Phase.RESTORE,
-        boot_area=Area.BACKUP,
+        Phase.RESTORE,
         request=Request.NONE,
         tries_left=0,
         primary=_in_state(status.primary, AreaState.BAD),
@@ -342,11 +349,9 @@ def _restoring(seen: Observation, failure: Failure) -> BootStatus:
 def restored(seen: Observation) -> BootStatus:
     """IDLE (1): primary holds what backup holds, read back in full."""
     status = of(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.WORKING,
-        phase=Phase.IDLE,
-        boot_area=Area.PRIMARY,
+        Phase.IDLE,
         primary=area_record(seen.primary, AreaState.CONFIRMED),
         backup=area_record(seen.backup, AreaState.VALID),
         tries_left=0,
@@ -358,11 +363,9 @@ def restored(seen: Observation) -> BootStatus:
 def repaired(seen: Observation) -> BootStatus:
     """IDLE (1): the rotten primary was written anew from the same image in staging."""
     status = of(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.WORKING,
-        phase=Phase.IDLE,
-        boot_area=Area.PRIMARY,
+        Phase.IDLE,
         primary=area_record(seen.primary, AreaState.CONFIRMED),
         staging=EMPTY if status.request is Request.NONE else status.staging,
         progress=0,
@@ -389,11 +392,9 @@ def degraded(seen: Observation) -> BootStatus:
     failure = status.last_failure
     if seen.copy_failure:
         failure = _restore_failure(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.BACKUP,
-        phase=Phase.DEGRADED,
-        boot_area=Area.BACKUP,
+        Phase.DEGRADED,
         primary=_in_state(status.primary, AreaState.BAD),
         tries_left=0,
         last_failure=failure,
@@ -403,11 +404,9 @@ def degraded(seen: Observation) -> BootStatus:
 def rolling_back(seen: Observation) -> BootStatus:
     """ROLLBACK (2): the backup was read in full; primary's image is not marked as failed."""
     status = of(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.BACKUP,
-        phase=Phase.ROLLBACK,
-        boot_area=Area.BACKUP,
+        Phase.ROLLBACK,
         request=Request.NONE,
         primary=_in_state(status.primary, AreaState.WRITING),
         backup=area_record(seen.backup, AreaState.VALID),
@@ -419,11 +418,9 @@ def rolling_back(seen: Observation) -> BootStatus:
 def rollback_refused(seen: Observation) -> BootStatus:
     """IDLE (1): the backup is lost after all, and primary is still whole."""
     status = of(seen)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.WORKING,
-        phase=Phase.IDLE,
-        boot_area=Area.PRIMARY,
+        Phase.IDLE,
         primary=area_record(seen.primary, AreaState.CONFIRMED),
         backup=_in_state(status.backup, AreaState.BAD),
         last_failure=_finding_failure(seen, Phase.ROLLBACK, Area.BACKUP),
@@ -434,11 +431,9 @@ def rot(seen: Observation) -> BootStatus:
     """ROT (2): primary does not verify at rest; the version itself did not fail."""
     status = of(seen)
     reason = seen.primary.unbootable or seen.primary.reason
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.BACKUP,
-        phase=Phase.ROT,
-        boot_area=Area.BACKUP,
+        Phase.ROT,
         primary=_in_state(status.primary, AreaState.BAD),
         backup=area_record(seen.backup, AreaState.VALID),
         restore_retries=seen.policy.restore_retries,
@@ -463,11 +458,9 @@ def crashed(seen: Observation) -> BootStatus:
     """DEGRADED (2): a confirmed image crashed too often; the whole backup takes over."""
     status = of(seen)
     failure = _failure(seen, Phase.IDLE, Reason.CRASHES, Area.PRIMARY, status.primary)
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.BACKUP,
-        phase=Phase.DEGRADED,
-        boot_area=Area.BACKUP,
+        Phase.DEGRADED,
         primary=_in_state(status.primary, AreaState.BAD),
         backup=area_record(seen.backup, AreaState.VALID),
         last_failure=failure,

@@ -18,8 +18,8 @@ from bootsvc.formats.boot_status import (
     Phase,
     Reason,
     Request,
-    StatusCode,
 )
+from bootsvc.sequence.records import enter
 
 SETTLED = (Phase.IDLE, Phase.DEGRADED, Phase.HALT)
 """The phases in which a new request may be made (S4.16)."""
@@ -60,11 +60,9 @@ def confirmed(status: BootStatus, started: Started, floor: int) -> BootStatus:
             f"nothing of this start is on trial (phase {status.phase.name})",
             hint="see: bootsvc status",
         )
-    return replace(
+    return enter(
         status,
-        status_code=StatusCode.WORKING,
-        phase=Phase.IDLE,
-        boot_area=Area.PRIMARY,
+        Phase.IDLE,
         request=Request.NONE,
         tries_left=0,
         crash_count=0,
