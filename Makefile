@@ -33,7 +33,7 @@ check: setup ## lint, types, layers and the fast tests: under a minute, no root,
 
 .PHONY: test
 test: check images ## everything: check, then all scenarios in virtual machines, two at a time
-	@$(PY) -m pytest -n 2 --dist worksteal qemu-lab/scenarios
+	@$(PY) -m pytest -n 2 --dist load --maxschedchunk 1 qemu-lab/scenarios
 
 .PHONY: demo
 demo: images ## the main job, narrated: install, update, confirm, a bad version thrown back, a timeline

@@ -12,6 +12,14 @@ from qemu_lab.subject import ProbeMaker, Subject, machine_for
 
 __all__ = ["lab", "probe", "pytest_runtest_makereport"]
 
+LONGEST = ("test_demo.py", "test_debian.py")
+"""Scenarios of minutes each: they begin first, so that no worker is left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest scenarios first; the others keep their order."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture
 def probe(lab: Lab) -> ProbeMaker:
