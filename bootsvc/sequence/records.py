@@ -1,6 +1,7 @@
 """The records that the table writes: each function turns what was seen into the next record.
 
-A phase is only ever entered by ``enter``, so the rule "a code fits its phase" has one home.
+Where there is a record, a phase is entered by ``enter`` alone, so the rule "a code fits its
+phase" has one home; the first record comes from ``reconstruction`` or from a new disk.
 Sequence numbers are the store's business.
 """
 
