@@ -12,6 +12,7 @@
     |   |-- ReadBackError          what was read back is not what was written
     |   |-- LayoutError            a partition is missing, doubled or changed
     |   |-- NotBootsvcError        not a bootsvc machine, or not clear which disk is meant
+    |   |-- DiskBusyError          another program works on the disk and does not end
     |   `-- StatusLostError        no valid copy of the boot-status record
     |-- ImageError             an image that may not be installed; each kind is a class of its own
     |   |-- NoImageError           no footer where an image was expected
@@ -102,6 +103,10 @@ class LayoutError(StorageError):
 
 class NotBootsvcError(StorageError):
     """No disk of this machine has our partitions, or more than one has and none is named."""
+
+
+class DiskBusyError(StorageError):
+    """Another program works on the disk and does not end."""
 
 
 class StatusLostError(StorageError):

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     STATUS_LOST = 5
     TOOL = 6
     SETTINGS = 7
+    BUSY = 8
     PHASE = 10
     CONFIRM_REFUSED = 11
     NOT_STARTABLE = 12
@@ -44,6 +45,7 @@ WORDS = {
     ExitCode.STATUS_LOST: "both copies of the boot-status record are lost",
     ExitCode.TOOL: "a program that the work needs is missing or failed",
     ExitCode.SETTINGS: "a setting is unknown or out of range",
+    ExitCode.BUSY: "another program works on the disk and did not end within a minute",
     ExitCode.PHASE: "not allowed now: an update is unfinished, or there is nothing to go back to",
     ExitCode.CONFIRM_REFUSED: "the running system is not the one on trial",
     ExitCode.NOT_STARTABLE: "the image has no kernel, no initrd, or options that cannot be used",
@@ -77,6 +79,7 @@ _CODES: tuple[tuple[type[errors.BootsvcError], ExitCode], ...] = (
     (errors.SequenceError, ExitCode.PHASE),
     (errors.NotBootsvcError, ExitCode.NOT_BOOTSVC),
     (errors.StatusLostError, ExitCode.STATUS_LOST),
+    (errors.DiskBusyError, ExitCode.BUSY),
     (errors.StorageError, ExitCode.DISK),
     (errors.TruncatedError, ExitCode.INCOMPLETE),
     (errors.FormatError, ExitCode.DAMAGED),

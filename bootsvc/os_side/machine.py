@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +26,22 @@ class Machine:
 
 
 @contextmanager
-def open_machine(path: Path, *, writable: bool) -> Iterator[Machine]:
+def open_machine(
+    path: Path, *, writable: bool, on_wait: Callable[[str], None] | None = None
+) -> Iterator[Machine]:
     """The bootsvc disk at ``path`` and its record; locked against other writers if ``writable``.
 
+    Args:
+        on_wait: is told who is waited for, where another program has the lock.
+
     Raises:
-        SequenceError: another bootsvc is writing to it.
+        DiskBusyError: another program works on it and does not end.
         NotBootsvcError: it has no partitions of bootsvc.
         StatusLostError: both copies of the record are lost.
         LayoutError: for ``writable``: the record belongs to another partition table.
         StorageError: it cannot be opened or read.
     """
-    with _opened(path, writable=writable) as disk:
+    with _opened(path, writable=writable, on_wait=on_wait) as disk:
         status = disk.status.read()
         if writable and status.layout_hash != disk.gpt.layout_hash():
             raise LayoutError(
@@ -47,10 +52,10 @@ def open_machine(path: Path, *, writable: bool) -> Iterator[Machine]:
 
 
 @contextmanager
-def _opened(path: Path, *, writable: bool) -> Iterator[Disk]:
+def _opened(path: Path, *, writable: bool, on_wait: Callable[[str], None] | None) -> Iterator[Disk]:
     with ExitStack() as stack:
         try:
-            disk = stack.enter_context(open_disk(path, writable=writable))
+            disk = stack.enter_context(open_disk(path, writable=writable, on_wait=on_wait))
         except (FormatError, LayoutError) as exc:
             raise NotBootsvcError(
                 f"{path} is not a disk of bootsvc: {exc}", hint="name another one: --disk PATH"

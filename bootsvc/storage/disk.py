@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootsvc.errors import LayoutError, SequenceError
+from bootsvc.errors import LayoutError
 from bootsvc.formats.boot_status import Area
 from bootsvc.formats.gpt import NAMES, TYPE_GUIDS, Gpt, Partition, parse_gpt
 from bootsvc.storage.device import Device, DirectDevice, Window
+from bootsvc.storage.lock import lock
 from bootsvc.storage.status_store import COPY_OFFSETS, StatusStore
 from bootsvc.units import BLOCK_SIZE
 
@@ -53,27 +53,22 @@ def disk_on(device: Device) -> Disk:
 
 
 @contextmanager
-def open_disk(path: Path, *, writable: bool) -> Iterator[Disk]:
+def open_disk(
+    path: Path, *, writable: bool, on_wait: Callable[[str], None] | None = None
+) -> Iterator[Disk]:
     """The disk at ``path`` (block device or image file), locked against other writers.
 
+    Args:
+        on_wait: is told who is waited for, where another program has the lock.
+
     Raises:
-        SequenceError: another bootsvc is writing to it.
+        DiskBusyError: another program works on it and does not end.
         StorageError, FormatError: it cannot be opened, or is not a bootsvc disk.
     """
     with DirectDevice(path, writable=writable) as device:
         if writable:
-            _lock(device)
+            lock(device, on_wait=on_wait)
         yield disk_on(device)
-
-
-def _lock(device: DirectDevice) -> None:
-    try:
-        fcntl.flock(device.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise SequenceError(
-            f"{device.name}: another program works on this disk",
-            hint="wait for the other bootsvc command to end, then try again",
-        ) from exc
 
 
 def _only(gpt: Gpt, role: str, where: str) -> Partition:

@@ -1,20 +1,22 @@
 """Which disk is this machine's, and what is refused as none of ours."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bootsvc.errors import (
+    DiskBusyError,
     LayoutError,
     NotBootsvcError,
-    SequenceError,
     StatusLostError,
 )
 from bootsvc.formats.boot_status import Area
 from bootsvc.os_side.machine import find_disk, open_machine, whole_disk
 from bootsvc.os_side.started import ThisStart
 from bootsvc.sequence.requests import Started
+from bootsvc.storage import disk
 from tests.bench import Bench
 
 STARTED = Started(Area.PRIMARY, bytes(32), bytes(16))
@@ -108,11 +110,12 @@ def test_lost_record_is_said(tmp_path: Path) -> None:
         pass
 
 
-def test_second_writer_is_turned_away(tmp_path: Path) -> None:
+def test_second_writer_is_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "lock", partial(disk.lock, wait_s=0.0))
     bench = Bench(tmp_path / "disk.img")
     with (
         open_machine(bench.path, writable=True),
-        pytest.raises(SequenceError, match="another program"),
+        pytest.raises(DiskBusyError, match="works on this disk"),
         open_machine(bench.path, writable=True),
     ):
         pass
