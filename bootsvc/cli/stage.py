@@ -14,7 +14,6 @@ from bootsvc.cli.parsing import disk_path
 if TYPE_CHECKING:
     from bootsvc.os_side.machine import Machine
     from bootsvc.sequence.checks import Site
-    from bootsvc.storage.device import Device
     from bootsvc.storage.image_area import Footer
 
 
@@ -22,9 +21,11 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
     """Check an image, put it into staging, ask for the update."""
     from bootsvc.os_side.machine import open_machine
     from bootsvc.os_side.site import load_site
+    from bootsvc.os_side.staging import StagedImage, UpdateRequest, write_staging
     from bootsvc.sequence.checks import verify_whole
     from bootsvc.settings import DEFAULT_PATH, KEYS_DIR
     from bootsvc.storage.image_file import open_bimg
+    from bootsvc.units import describe_size
 
     site = load_site(args.keys or KEYS_DIR, args.settings or DEFAULT_PATH)
     with (
@@ -34,7 +35,13 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
         _check_stageable(machine, footer, site, args)
         with progress(f"check {args.image.name}", footer.manifest.size) as bar:
             _, leaves = verify_whole(source, site, bar.tick, footer)
-        _write_staging(machine, source, footer, leaves, args)
+        image = StagedImage(source, footer, leaves)
+        request = None if args.no_request else UpdateRequest(os.urandom(16), again=args.again)
+        counts = write_staging(machine.disk, machine.status, image, request, progress)
+    show(
+        f"written {describe_size(counts.written)}, unchanged {describe_size(counts.skipped)}, "
+        "read back in full"
+    )
     manifest = footer.manifest
     show(f"staged: number {manifest.number}, label {manifest.label}, identity "
          f"{footer.identity.hex()[:12]}")  # fmt: skip
@@ -66,31 +73,3 @@ def _check_stageable(
             f"{args.image.name} is the image in primary already",
             hint="there is nothing to update; --no-request keeps it in staging for repairs",
         )
-
-
-def _write_staging(
-    machine: Machine, source: Device, footer: Footer, leaves: bytes, args: argparse.Namespace
-) -> None:
-    """Record, write, read back, record: at each moment the record tells the truth of staging."""
-    from bootsvc.formats.boot_status import Area, AreaRecord, AreaState
-    from bootsvc.sequence.requests import kept_in_staging, staging_begun, update_requested
-    from bootsvc.storage.image_area import CopyCounts, copy_image, verify_copy
-    from bootsvc.units import describe_size
-
-    store, staging = machine.disk.status, machine.disk.areas[Area.STAGING]
-    size = footer.manifest.size
-    status = store.replace(staging_begun(machine.status))
-    counts = CopyCounts()
-    with progress("write staging", size) as bar:
-        copy_image(source, staging, footer, leaves, counts, bar.tick)
-    with progress("read staging back", size) as bar:
-        verify_copy(staging, footer, leaves, bar.tick)
-    show(
-        f"written {describe_size(counts.written)}, unchanged {describe_size(counts.skipped)}, "
-        "read back in full"
-    )
-    staged = AreaRecord(AreaState.VALID, size, footer.manifest.number, footer.identity)
-    if args.no_request:
-        store.replace(kept_in_staging(status, staged))
-    else:
-        store.replace(update_requested(status, staged, os.urandom(16), again=args.again))

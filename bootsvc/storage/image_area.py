@@ -140,12 +140,17 @@ def copy_image(
     leaves: bytes,
     counts: CopyCounts,
     tick: Tick = no_tick,
+    *,
+    chunk_size: int = CHUNK_SIZE,
 ) -> None:
     """Make ``target`` hold the image of ``source``: differing blocks only, footer last.
 
     Each block of the source is checked before it is written. The target is flushed between content
     and footer, so that a footer never stands before what it describes. Nothing is believed yet:
     the caller reads the target back.
+
+    Args:
+        chunk_size: bytes compared at once and written by one write at most, whole blocks.
 
     Raises:
         ImageTooLargeError: it does not fit; nothing was written.
@@ -154,8 +159,8 @@ def copy_image(
     """
     check_fits(footer, target)
     end = len(leaves) // 32 * BLOCK_SIZE
-    for at in range(0, end, CHUNK_SIZE):
-        length = min(CHUNK_SIZE, end - at)
+    for at in range(0, end, chunk_size):
+        length = min(chunk_size, end - at)
         expected = leaves[at // BLOCK_SIZE * 32 : (at + length) // BLOCK_SIZE * 32]
         _copy_chunk(source, target, at, length, expected, counts)
         tick(length)

@@ -8,7 +8,7 @@ import pytest
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.errors import DeviceError
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Request, StatusCode
-from bootsvc.storage import image_area
+from bootsvc.os_side import staging
 from bootsvc.units import BLOCK_SIZE
 from tests.bench import AREA_SIZE, V1, V2, V3
 from tests.cli.command import Command
@@ -200,7 +200,7 @@ def test_interrupted_staging_asks_for_nothing_and_can_be_repeated(
         raise stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_area, "verify_copy", interrupt)
+        patch.setattr(staging, "verify_copy", interrupt)
         outcome = bootsvc("stage", path)
     is_key = isinstance(stop, KeyboardInterrupt)
     assert outcome.code == (ExitCode.INTERRUPTED if is_key else ExitCode.DISK)
