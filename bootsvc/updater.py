@@ -45,6 +45,7 @@ LAZY_IMPORTS = (
     "nacl.bindings",
     "nacl.exceptions",
     "bootsvc.boot.backends",
+    "bootsvc.boot.data",
     "bootsvc.boot.syscalls",
     "bootsvc.boot.watchdog",
 )
@@ -86,11 +87,18 @@ def runner_on(disk: Disk, settings: Settings, reporter: ConsoleReporter) -> Runn
         crash=find_crash(),
         now_s=now_s if now_s > _SANE_CLOCK_S else 0,
         fresh_id=os.urandom(16),
+        failed_in_data=lambda: _failed_in_data(disk, reporter),
     )
     runner = Runner(disk, start, reporter)
     if runner.status is not None:
         reporter.say(f"next: {next_start(runner.status)}")
     return runner
+
+
+def _failed_in_data(disk: Disk, reporter: ConsoleReporter) -> tuple[bytes, ...]:
+    from bootsvc.boot.data import failed_images
+
+    return failed_images(disk, reporter.say)
 
 
 def _run(

@@ -77,6 +77,16 @@ def holds_same(one: Area, other: Area) -> Condition:
     return lambda seen: seen.finding(one).identity == seen.finding(other).identity
 
 
+def failed_before(area: Area) -> Condition:
+    """The image in ``area`` failed on this machine, by the record or, where it was lost, data."""
+
+    def condition(seen: Observation) -> bool:
+        known = seen.status.failed if seen.status else seen.failed_in_data
+        return seen.finding(area).identity in known
+
+    return condition
+
+
 def copied(source: Area, target: Area) -> Condition:
     """``target`` was read back in full and holds what ``source`` holds."""
     return lambda seen: verified(target)(seen) and holds_same(source, target)(seen)

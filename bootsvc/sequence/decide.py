@@ -32,6 +32,7 @@ from bootsvc.sequence.conditions import (
     copied,
     copy_failed,
     crashed_too_often,
+    failed_before,
     has_backup,
     has_new_crash,
     holds_same,
@@ -135,6 +136,9 @@ def refuse(phase: Phase, area: Area) -> Callable[[Observation], Action]:
 LOST = (
     Row("read primary",               unread(PRIMARY),                    verify(PRIMARY)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
+    Row("both whole: one failed here", both(verified(PRIMARY), verified(BACKUP),
+                                            failed_before(PRIMARY), no(holds_same(BACKUP, PRIMARY))),
+        lambda seen: Write(reconstruction.rebuilt_with_backup(seen), reconstructs=True)),
     Row("both whole: unproven",       both(verified(PRIMARY), verified(BACKUP)),
         lambda seen: Write(reconstruction.rebuilt_on_trial(seen), reconstructs=True)),
     Row("only primary",               verified(PRIMARY),

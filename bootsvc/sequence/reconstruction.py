@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bootsvc.formats.boot_status import (
+    FAILED_KEPT,
     Area,
     AreaState,
     BootStatus,
@@ -16,6 +17,7 @@ from bootsvc.formats.boot_status import (
     Reason,
     StatusCode,
 )
+from bootsvc.sequence.conditions import failed_before, holds_same
 from bootsvc.sequence.records import area_record, enter, of
 from bootsvc.sequence.states import Observation
 
@@ -26,7 +28,7 @@ def stale(seen: Observation) -> BootStatus:
     status = of(seen)
     if not seen.backup.is_verified:
         rebuilt = rebuilt_with_primary(seen)
-    elif seen.primary.identity in status.failed and not _holds_same(seen):
+    elif failed_before(Area.PRIMARY)(seen) and not holds_same(Area.BACKUP, Area.PRIMARY)(seen):
         rebuilt = rebuilt_with_backup(seen)
     else:
         rebuilt = rebuilt_on_trial(seen)
@@ -36,10 +38,6 @@ def stale(seen: Observation) -> BootStatus:
         failed=status.failed,
         crash_event=status.crash_event,
     )
-
-
-def _holds_same(seen: Observation) -> bool:
-    return seen.primary.identity == seen.backup.identity
 
 
 def rebuilt_on_trial(seen: Observation) -> BootStatus:
@@ -60,7 +58,7 @@ def rebuilt_with_primary(seen: Observation) -> BootStatus:
 
 
 def rebuilt_with_backup(seen: Observation) -> BootStatus:
-    """Only backup verifies: RESTORE (2)."""
+    """Only backup verifies, or primary's image failed here before: RESTORE (2)."""
     return enter(
         _rebuilt(seen),
         Phase.RESTORE,
@@ -92,6 +90,7 @@ def _rebuilt(seen: Observation) -> BootStatus:
         restore_retries=seen.policy.restore_retries,
         version_floor=max((one.floor for one in verified), default=0),
         layout_hash=seen.layout_hash,
+        failed=seen.failed_in_data[:FAILED_KEPT],
         crash_event=seen.crash.event if seen.crash else bytes(16),
         last_failure=Failure(Phase.UNKNOWN, Reason.STATUS_LOST, time_s=seen.now_s),
     )

@@ -7,6 +7,7 @@ and is told by ``could_not_boot`` when a hand-over failed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from bootsvc.sequence.checks import Site, check_installable, verify_whole
 from bootsvc.sequence.decide import decide
 from bootsvc.sequence.reasons import errno_of, reason_of
 from bootsvc.sequence.states import Check, CopyFailure, Crash, Finding, Observation, Policy
+from bootsvc.storage.device import CHUNK_SIZE
 from bootsvc.storage.disk import Disk
 from bootsvc.storage.image_area import (
     CopyCounts,
@@ -61,13 +63,22 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """What is known at the beginning of a start, apart from the disk."""
+    """What is known at the beginning of a start, apart from the record and the areas.
+
+    Attributes:
+        now_s: seconds since 1970, 0 where the clock is not to be believed.
+        fresh_id: 16 random bytes for a new transaction.
+        failed_in_data: the list of failed images in data; asked only where the record was lost.
+        chunk_size: bytes that a copy compares at once, see ``copy_image``.
+    """
 
     site: Site
     policy: Policy = field(default_factory=Policy)
     crash: Crash | None = None
     now_s: int = 0
     fresh_id: bytes = bytes(16)
+    failed_in_data: Callable[[], tuple[bytes, ...]] = tuple
+    chunk_size: int = CHUNK_SIZE
 
 
 @dataclass
@@ -134,6 +145,7 @@ class Runner:
             status = store.read()
         except StatusLostError as exc:
             self.reporter.say(f"status lost: {exc}")
+            self.seen = replace(self.seen, failed_in_data=self.start.failed_in_data())
             return
         self.seen = replace(self.seen, status=status)
         if status.layout_hash != self.seen.layout_hash:
@@ -217,7 +229,10 @@ class Runner:
         try:
             self._mark(work)
             self.reporter.begin(work, footer.manifest.size)
-            copy_image(windows[source], windows[target], footer, leaves, counts, self.reporter.tick)
+            copy_image(
+                windows[source], windows[target], footer, leaves, counts, self.reporter.tick,
+                chunk_size=self.start.chunk_size,
+            )  # fmt: skip
             self.reporter.end(counts)
             self._mark("verify")
             self.reporter.begin("verify", footer.manifest.size)

@@ -86,6 +86,8 @@ class Observation:
     Attributes:
         status: the record, None where it was lost.
         layout_hash: of the disk as it is partitioned now.
+        failed_in_data: images that failed here by the list in data, newest first; asked for only
+            where the record was lost.
         crash: evidence of a crash, None where there is none.
         copy_failure, copies_failed: of the copies tried since the record was last written.
         has_try: a trial start was recorded and not used yet.
@@ -100,6 +102,7 @@ class Observation:
     primary: Finding = Finding()
     backup: Finding = Finding()
     staging: Finding = Finding()
+    failed_in_data: tuple[bytes, ...] = ()
     crash: Crash | None = None
     policy: Policy = Policy()
     copy_failure: CopyFailure | None = None

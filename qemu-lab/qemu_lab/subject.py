@@ -157,6 +157,14 @@ class Subject:
         """Overwrite bytes of a partition while the machine is off."""
         write_range(self.disk, self._partitions[partition][0] + offset, data)
 
+    def put(self, area: str, image: Path) -> None:
+        """Write ``image`` into an area while the machine is off."""
+        _, size = self._partitions[f"bootsvc-{area}"]
+        content, footer = _parts_of(image)
+        self.damage(f"bootsvc-{area}", 0, read_range(image, 0, content))
+        at = image.stat().st_size - footer
+        self.damage(f"bootsvc-{area}", size - footer, read_range(image, at, footer))
+
     def change_boot_options(self, old: str, new: str) -> None:
         """Replace text among the kernel options of the boot menu while the machine is off.
 
@@ -230,12 +238,10 @@ class Subject:
     def holds(self, name: str, image: Path) -> bool:
         """Whether an area begins with the bytes of ``image`` and ends with its footer."""
         start, size = self._partitions[f"bootsvc-{name}"]
-        locator = read_range(image, image.stat().st_size - 4096, 4096)
-        manifest_size, image_size, tree_size = struct.unpack_from("<IQQ", locator, 12)
-        footer = tree_size + -(-manifest_size // 4096) * 4096 + 4096
+        content, footer = _parts_of(image)
         total = image.stat().st_size
-        return sha256_range(self.disk, start, image_size) == sha256_range(
-            image, 0, image_size
+        return sha256_range(self.disk, start, content) == sha256_range(
+            image, 0, content
         ) and sha256_range(self.disk, start + size - footer, footer) == sha256_range(
             image, total - footer, footer
         )
@@ -256,6 +262,13 @@ ProbeMaker = Callable[..., Subject]
 def machine_for(disk: Path, *, base: Machine | None = None) -> Machine:
     """A machine that boots from ``disk``; ``base`` gives everything else."""
     return replace(base or Machine(), drives=(Drive(disk),))
+
+
+def _parts_of(image: Path) -> tuple[int, int]:
+    """Size of an image file's content and of its footer, in bytes."""
+    locator = read_range(image, image.stat().st_size - 4096, 4096)
+    manifest_size, content, tree_size = struct.unpack_from("<IQQ", locator, 12)
+    return content, tree_size + -(-manifest_size // 4096) * 4096 + 4096
 
 
 def _partitions(disk: Path) -> dict[str, tuple[int, int]]:

@@ -41,6 +41,30 @@ def test_with_both_copies_of_the_record_destroyed_the_areas_decide(probe: ProbeM
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
+def test_a_failed_image_does_not_come_back_when_the_record_is_lost(probe: ProbeMaker) -> None:
+    """Back end: switch_root. Version 2 stands whole in primary, and only data knows it failed."""
+    machine = probe(V1, update=V2, options="bootsvc.tries=1")
+    machine.power_on()
+    machine.runs(1)
+    machine.stage()
+    machine.restart()
+    machine.runs(2, trial=True)
+    machine.restart()
+    machine.wait(Stage.RESTORE)
+    machine.runs(1)
+    machine.confirm()
+    machine.power_cut()
+    machine.put("primary", V2.path)
+    for copy in (0, SECOND_COPY):
+        machine.damage("bootsvc-status", copy, bytes(512))
+    machine.power_on()
+    machine.vm.console.wait_for_text("data remembers 1 failed images", 90)
+    machine.wait(Stage.RESTORE)
+    machine.runs(1)
+    machine.power_cut()
+    assert machine.holds("primary", V1.path)
+
+
 def test_a_primary_that_rotted_in_its_kernel_is_replaced_by_the_backup(probe: ProbeMaker) -> None:
     """Back end: kexec: the kernel is checked before it is loaded."""
     machine = probe(V1_KEXEC)

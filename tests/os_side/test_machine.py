@@ -16,7 +16,7 @@ from bootsvc.formats.boot_status import Area
 from bootsvc.os_side.machine import find_disk, open_machine, whole_disk
 from bootsvc.os_side.started import ThisStart
 from bootsvc.sequence.requests import Started
-from bootsvc.storage import disk
+from bootsvc.storage.lock import lock
 from tests.bench import Bench
 
 STARTED = Started(Area.PRIMARY, bytes(32), bytes(16))
@@ -111,7 +111,7 @@ def test_lost_record_is_said(tmp_path: Path) -> None:
 
 
 def test_second_writer_is_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "lock", partial(disk.lock, wait_s=0.0))
+    monkeypatch.setattr("bootsvc.storage.disk.lock", partial(lock, wait_s=0.0))
     bench = Bench(tmp_path / "disk.img")
     with (
         open_machine(bench.path, writable=True),

@@ -104,6 +104,7 @@ class Machine:
     site: Site = SITE
     policy: Policy = field(default_factory=Policy)
     crash: Crash | None = None
+    failed_in_data: tuple[bytes, ...] = ()
     cannot_start: Callable[[Area], BootsvcError | None] = cannot_start_nothing
     starts: int = 0
     running: requests.Started | None = None
@@ -126,7 +127,14 @@ class Machine:
         self.starts += 1
         reporter = QuietReporter()
         fresh_id = hashlib.sha256(bytes([self.starts])).digest()[:16]
-        start = Start(self.site, self.policy, self.crash, now_s=1000, fresh_id=fresh_id)
+        start = Start(
+            self.site,
+            self.policy,
+            self.crash,
+            now_s=1000,
+            fresh_id=fresh_id,
+            failed_in_data=lambda: self.failed_in_data,
+        )
         runner = Runner(self.disk, start, reporter)
         outcome = runner.run()
         while isinstance(outcome, Boot) and (error := self.cannot_start(outcome.area)):

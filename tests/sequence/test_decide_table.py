@@ -118,6 +118,7 @@ FLAGS: tuple[dict[str, Any], ...] = (
     {"has_try": True},
     {"boot_once": Area.BACKUP},
     {"cannot_write": True},
+    {"failed_in_data": (OLD, NEW)},
     {"layout_hash": bytes(32)},
     {"policy": Policy(restore=False)},
     {"copy_failure": CopyFailure(Reason.READ_BACK, Area.PRIMARY), "copies_failed": 1},
@@ -207,19 +208,20 @@ def statuses(draw: st.DrawFn) -> BootStatus:
     st.builds(
         Observation,
         st.one_of(st.none(), statuses()),
-        st.sampled_from((LAYOUT, bytes(32))),
-        findings,
-        findings,
-        findings,
-        st.sampled_from((None, CRASH)),
-        st.builds(Policy, st.integers(1, 20), st.booleans(), st.integers(0, 20)),
-        st.one_of(
+        layout_hash=st.sampled_from((LAYOUT, bytes(32))),
+        primary=findings,
+        backup=findings,
+        staging=findings,
+        failed_in_data=st.lists(identities.filter(any), max_size=9).map(tuple),
+        crash=st.sampled_from((None, CRASH)),
+        policy=st.builds(Policy, st.integers(1, 20), st.booleans(), st.integers(0, 20)),
+        copy_failure=st.one_of(
             st.none(), st.builds(CopyFailure, st.sampled_from(Reason), st.sampled_from(AREAS))
         ),
-        st.integers(0, 3),
-        st.booleans(),
-        st.sampled_from((Area.NONE, Area.BACKUP)),
-        st.booleans(),
+        copies_failed=st.integers(0, 3),
+        has_try=st.booleans(),
+        boot_once=st.sampled_from((Area.NONE, Area.BACKUP)),
+        cannot_write=st.booleans(),
     ).filter(lambda seen: seen.status is not None or not seen.cannot_write)
 )
 def test_no_observation_at_all_makes_decide_raise(seen: Observation) -> None:

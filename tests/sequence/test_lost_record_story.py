@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bootsvc.errors import (
+    FailedBeforeError,
     SequenceError,
 )
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request
@@ -48,6 +49,34 @@ def test_a_lost_record_with_two_whole_areas_starts_primary_on_trial() -> None:
     assert machine.record.last_failure.reason == Reason.STATUS_LOST
     machine.os_confirms()
     assert machine.shape == IDLE
+
+
+def test_a_lost_record_does_not_bring_back_an_image_that_failed_by_what_data_remembers() -> None:
+    machine = settled_machine(V2, backup=V1)
+    machine.failed_in_data = (V3.identity, V2.identity)
+    lose_the_record(machine)
+    machine.power_on()
+    assert machine.runs(V1)
+    assert machine.holds(Area.PRIMARY, V1)
+    assert machine.record.failed == (V3.identity, V2.identity)
+    with pytest.raises(FailedBeforeError):
+        machine.os_stages(V2)
+
+
+def test_a_lost_record_still_starts_the_only_whole_image_although_it_failed_before() -> None:
+    machine = settled_machine(V2, backup=V2)
+    machine.failed_in_data = (V2.identity,)
+    lose_the_record(machine)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, is_trial=True)
+
+
+def test_data_is_not_asked_while_a_copy_of_the_record_is_good() -> None:
+    machine = settled_machine(V2, backup=V1)
+    machine.failed_in_data = (V2.identity,)
+    start = PARTS["status"].start
+    machine.device.bytes[start : start + 512] = bytes(512)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.record.failed == ()
 
 
 def test_a_lost_record_with_a_bad_primary_restores_the_backup() -> None:
