@@ -4,7 +4,11 @@ import lzma
 import os
 import struct
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+
+from bootsvc.errors import ToolError
+from bootsvc.image.rootfs import Entry
 
 BUILD_ID = bytes(range(20))
 
@@ -35,6 +39,34 @@ def kernel(build_id: bytes = BUILD_ID) -> bytes:
     """A kernel file as Debian packs it."""
     elf = elf_with_build_id(build_id)
     return bzimage(lzma.compress(elf, check=lzma.CHECK_CRC32) + struct.pack("<I", len(elf)))
+
+
+class TreeOnPaper:
+    """A root file system of names only: text is a link's target, bytes are content."""
+
+    def __init__(self, files: dict[str, bytes | str]) -> None:
+        self.files = files
+
+    def entries(self, folder: str) -> Mapping[str, Entry]:
+        found: dict[str, Entry] = {}
+        prefix = folder.rstrip("/") + "/"
+        for path, content in self.files.items():
+            if not path.startswith(prefix):
+                continue
+            name, _, rest = path.removeprefix(prefix).partition("/")
+            if rest:
+                found[name] = Entry("dir")
+            elif isinstance(content, str):
+                found[name] = Entry("link", len(content), content)
+            else:
+                found[name] = Entry("file", len(content))
+        return found
+
+    def extract(self, path: str, target: Path) -> None:
+        content = self.files.get(path)
+        if not isinstance(content, bytes):
+            raise ToolError(f"{path}: not a regular file")
+        target.write_bytes(content)
 
 
 def write_tree(folder: Path, files: dict[str, bytes | str]) -> Path:

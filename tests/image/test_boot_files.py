@@ -1,7 +1,6 @@
 """Which kernel, initrd and options an image is started with."""
 
 import random
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,34 +9,7 @@ from bootsvc.errors import BootError, FormatError
 from bootsvc.image.boot_files import combine_options, find_boot_files
 from bootsvc.image.rootfs import Entry, RootFs, open_rootfs, resolve
 from bootsvc.image.versions import version_key
-from tests.image.rootfs import pack, write_tree
-
-
-class TreeOnPaper:
-    """A root file system of names only: text is a link's target, bytes are content."""
-
-    def __init__(self, files: dict[str, bytes | str]) -> None:
-        self.files = files
-
-    def entries(self, folder: str) -> Mapping[str, Entry]:
-        found: dict[str, Entry] = {}
-        prefix = folder.rstrip("/") + "/"
-        for path, content in self.files.items():
-            if not path.startswith(prefix):
-                continue
-            name, _, rest = path.removeprefix(prefix).partition("/")
-            if rest:
-                found[name] = Entry("dir")
-            elif isinstance(content, str):
-                found[name] = Entry("link", len(content), content)
-            else:
-                found[name] = Entry("file", len(content))
-        return found
-
-    def extract(self, path: str, target: Path) -> None:
-        content = self.files[path]
-        assert isinstance(content, bytes)
-        target.write_bytes(content)
+from tests.image.rootfs import TreeOnPaper, pack, write_tree
 
 
 def entry(kernel: str, **fields: str) -> bytes:
