@@ -16,6 +16,7 @@ from bootsvc.cli.status_report import document, gather
 from bootsvc.errors import BootsvcError
 from bootsvc.formats.boot_status import Area, Failure, Phase, Reason
 from bootsvc.os_side.machine import open_machine
+from bootsvc.os_side.restore_points import RestorePoint
 from bootsvc.os_side.started import ThisStart
 from bootsvc.sequence.requests import Started
 from tests.bench import V2, V3, Bench
@@ -113,7 +114,8 @@ def test_documented_status_fields_are_those_that_are_shown(tmp_path: Path) -> No
     bench.change(lambda status: replace(status, last_failure=failure))
     this_start = ThisStart(Started(Area.PRIMARY, V2.identity, bytes(16)))
     with open_machine(bench.path, writable=False) as machine:
-        shown = document(gather(machine, (KEY.public(),), this_start, ["an alarm"]))
+        point = RestorePoint(tmp_path, 1, 1, V2.identity, 2, "2.0")
+        shown = document(gather(machine, (KEY.public(),), this_start, ["an alarm"], (point,)))
     section = README.partition("## JSON of")[2]
     documented = re.findall(r"^\| `([\w.*\[\]]+)` \| \S", section, flags=re.MULTILINE)
     assert documented == [*dict.fromkeys(paths(shown))]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import progress, show, show_json, show_note
-from bootsvc.cli.parsing import Groups, disk_path, new_command
+from bootsvc.cli.parsing import RUN_DIR, Groups, disk_path, is_own_disk, new_command
+from bootsvc.cli.rollback import run_rollback
 from bootsvc.cli.stage import run_stage
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from bootsvc.sequence.requests import Started
     from bootsvc.storage.image_area import Footer
 
-RUN_DIR = Path("/run/bootsvc")
 HELPERS_DIR = Path("/usr/lib/bootsvc")
 SANE_CLOCK_S = 1_700_000_000
 """A clock that shows less was never set."""
@@ -43,6 +43,14 @@ examples:
   bootsvc status
   bootsvc status --json | jq .next_start
   bootsvc status --disk disk.img         a disk file of a virtual machine that is off
+"""
+ROLLBACK_TEXT = """\
+The image in primary is kept first, as a restore point in the data partition, where there is room.
+Going back never fails for that: why there is none is told in one line.
+
+examples:
+  bootsvc rollback && reboot
+  bootsvc stage /run/bootsvc/data/restore-points/*.bimg     come back to the only one there is
 """
 VERIFY_TEXT = """\
 Reads every byte of the images from the disk and compares it with the signed digests; writes
@@ -96,9 +104,12 @@ def add_commands(groups: Groups) -> None:
     )
     reject.set_defaults(run=run_reject)
 
-    rollback = _command(
-        groups, "rollback", "ask the next start to go back to the image in backup", ""
+    rollback = _command(groups, "rollback", "ask the next start to go back to the image in backup",
+                        ROLLBACK_TEXT)  # fmt: skip
+    rollback.add_argument(
+        "--no-restore-point", action="store_true", help="keep no copy of the image that is left"
     )
+    _add_keys(rollback)
     rollback.set_defaults(run=run_rollback)
 
     verify = _command(groups, "verify", "read images in full and check every byte", VERIFY_TEXT)
@@ -139,19 +150,21 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 
 def run_status(args: argparse.Namespace) -> ExitCode:
     """Show what runs, what the next start will do, and why."""
-    from bootsvc.cli.status_report import document, gather, read_alarms, text
+    from bootsvc.cli.status_report import (
+        document,
+        gather,
+        read_alarms,
+        read_restore_points,
+        text,
+    )
     from bootsvc.errors import BootsvcError
-    from bootsvc.os_side.machine import open_machine, whole_disk
+    from bootsvc.os_side.machine import open_machine
     from bootsvc.os_side.site import load_public_keys
     from bootsvc.os_side.started import read_this_start
     from bootsvc.settings import KEYS_DIR
 
     path = disk_path(args)
-    this_start = read_this_start()
-    is_other_disk = args.disk is not None and (
-        this_start is None or path != whole_disk(this_start.root)
-    )
-    alarms = [] if is_other_disk else read_alarms(RUN_DIR / "alarms")
+    is_own = is_own_disk(args)
     try:
         keys = load_public_keys(args.keys or KEYS_DIR)
     except BootsvcError as exc:
@@ -159,7 +172,13 @@ def run_status(args: argparse.Namespace) -> ExitCode:
         keys = ()
         show_note(f"bootsvc: {exc}")
     with open_machine(path, writable=False) as machine:
-        report = gather(machine, keys, None if is_other_disk else this_start, alarms)
+        report = gather(
+            machine,
+            keys,
+            read_this_start() if is_own else None,
+            read_alarms(RUN_DIR / "alarms") if is_own else (),
+            read_restore_points(RUN_DIR) if is_own else None,
+        )
     if args.json:
         show_json(document(report))
     else:
@@ -167,7 +186,7 @@ def run_status(args: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-# --- confirm, reject, rollback ------------------------------------------------------------------
+# --- confirm, reject ----------------------------------------------------------------------------
 
 
 def run_confirm(args: argparse.Namespace) -> ExitCode:
@@ -177,8 +196,9 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
     from bootsvc.sequence.requests import confirmed
 
     started = _started()
-    with open_machine(disk_path(args), writable=True) as machine:
+    with open_machine(disk_path(args), writable=True, on_wait=show_note) as machine:
         status = machine.status
+        _remember_failed(status)
         wanted = confirmed(status, started, floor=0)
         if status.phase is not Phase.TRIAL:
             if wanted != status:
@@ -192,6 +212,7 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
         wanted = confirmed(status, started, footer.manifest.floor)
         machine.disk.status.replace(wanted)
     _end_trial(wanted)
+    _remember_failed(wanted)
     show(
         f"confirmed: number {footer.manifest.number}, label {footer.manifest.label}; "
         "the version before stays in backup"
@@ -210,6 +231,16 @@ def _end_trial(status: BootStatus) -> None:
     _run_helper("overlay.sh", "--adopt")
     prune(RUN_DIR / "data", (status.primary.identity, status.backup.identity))
     (RUN_DIR / "trial").unlink(missing_ok=True)
+
+
+def _remember_failed(status: BootStatus) -> None:
+    """Tell data which images failed here; what cannot be written is an alarm, and no more."""
+    from bootsvc.os_side.failed_images import remember
+
+    try:
+        remember(RUN_DIR / "data", status)
+    except OSError as exc:
+        show_note(f"bootsvc: ALARM the list of failed images in data cannot be written: {exc}")
 
 
 def _primary_footer(machine: Machine, started: Started) -> Footer:
@@ -255,29 +286,10 @@ def run_reject(args: argparse.Namespace) -> ExitCode:
 
     reason = Reason[args.reason.replace("-", "_").upper()]
     now_s = int(time.time())
-    with open_machine(disk_path(args), writable=True) as machine:
+    with open_machine(disk_path(args), writable=True, on_wait=show_note) as machine:
         known_s = now_s if now_s > SANE_CLOCK_S else 0
         machine.disk.status.replace(rejected(machine.status, _started(), reason, known_s))
     show(f"recorded: {describe_reason(reason)}")
-    return ExitCode.OK
-
-
-def run_rollback(args: argparse.Namespace) -> ExitCode:
-    """Ask the next start to go back to the image in backup."""
-    from bootsvc.formats.boot_status import Request
-    from bootsvc.os_side.machine import open_machine
-    from bootsvc.sequence.requests import rollback_requested
-
-    with open_machine(disk_path(args), writable=True) as machine:
-        status = machine.status
-        wanted = rollback_requested(status)
-        if status.request is not Request.ROLLBACK:
-            machine.disk.status.replace(wanted)
-        backup = status.backup
-    show(
-        f"the next start goes back to number {backup.number} ({backup.identity.hex()[:12]}); "
-        "to start now: reboot"
-    )
     return ExitCode.OK
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 else:
     Groups = object
 
+RUN_DIR = Path("/run/bootsvc")
+"""What the updater and ``overlay.sh`` left of this start."""
+
 
 def new_group(groups: Groups, name: str, summary: str, examples: str) -> Groups:
     """A group of commands, such as ``bootsvc image ...``."""
@@ -58,3 +61,15 @@ def disk_path(args: argparse.Namespace) -> Path:
 
     disk: Path | None = args.disk
     return disk if disk is not None else find_disk(read_this_start())
+
+
+def is_own_disk(args: argparse.Namespace) -> bool:
+    """Whether ``disk_path`` is the disk that this system runs from: what lies in ``RUN_DIR`` speaks
+    of no other."""
+    from bootsvc.os_side.machine import whole_disk
+    from bootsvc.os_side.started import read_this_start
+
+    if args.disk is None:
+        return True
+    this_start = read_this_start()
+    return this_start is not None and args.disk == whole_disk(this_start.root)

@@ -24,11 +24,13 @@ from bootsvc.formats.boot_status import (
     StatusCode,
 )
 from bootsvc.os_side.machine import Machine
+from bootsvc.os_side.restore_points import RestorePoint, restore_points_in, usable_data
 from bootsvc.os_side.started import ThisStart
 from bootsvc.storage.device import Device
 from bootsvc.storage.image_area import Footer, check_signature, read_footer
 from bootsvc.storage.status_store import CopyState
 from bootsvc.trust.keys import PublicKey
+from bootsvc.units import describe_size
 
 SCHEMA = 1
 AREAS = (Area.PRIMARY, Area.BACKUP, Area.STAGING)
@@ -56,7 +58,11 @@ class AreaReport:
 
 @dataclass(frozen=True)
 class StatusReport:
-    """All that ``bootsvc status`` knows; nothing was read in full for it."""
+    """All that ``bootsvc status`` knows; nothing was read in full for it.
+
+    Attributes:
+        restore_points: None where data cannot be looked at.
+    """
 
     disk: str
     status: BootStatus
@@ -65,6 +71,7 @@ class StatusReport:
     layout_fits: bool
     this_start: ThisStart | None
     alarms: tuple[str, ...]
+    restore_points: tuple[RestorePoint, ...] | None
 
 
 def gather(
@@ -72,6 +79,7 @@ def gather(
     keys: tuple[PublicKey, ...],
     this_start: ThisStart | None,
     alarms: Iterable[str],
+    restore_points: tuple[RestorePoint, ...] | None = None,
 ) -> StatusReport:
     """Read footers and both copies of the record; writes nothing."""
     disk, status = machine.disk, machine.status
@@ -83,6 +91,7 @@ def gather(
         layout_fits=status.layout_hash == disk.gpt.layout_hash(),
         this_start=this_start,
         alarms=tuple(alarms),
+        restore_points=restore_points,
     )
 
 
@@ -104,6 +113,17 @@ def read_alarms(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
+
+
+def read_restore_points(run_dir: Path) -> tuple[RestorePoint, ...] | None:
+    """The restore points in the data of this start; None where it cannot be looked at."""
+    data = usable_data(run_dir)
+    if data is None:
+        return None
+    try:
+        return restore_points_in(data)
+    except BootsvcError:
+        return None
 
 
 # --- for programs -------------------------------------------------------------------------------
@@ -137,6 +157,7 @@ def document(report: StatusReport) -> dict[str, object]:
         "failed": [identity.hex() for identity in status.failed],
         "copies": [_copy_document(copy, status) for copy in report.copies],
         "layout_fits": report.layout_fits,
+        "restore_points": _restore_points_document(report),
         "alarms": _alarms(report),
     }
 
@@ -218,6 +239,23 @@ def _copy_document(copy: CopyState, newest: BootStatus) -> dict[str, object]:
     }
 
 
+def _restore_points_document(report: StatusReport) -> list[dict[str, object]] | None:
+    if report.restore_points is None:
+        return None
+    return [
+        {
+            "path": str(one.path),
+            "identity": one.identity.hex() if one.identity else None,
+            "number": one.number,
+            "label": one.label,
+            "size": one.size,
+            "time_s": one.kept_s,
+            "problem": one.problem or None,
+        }
+        for one in report.restore_points
+    ]
+
+
 # --- for people ---------------------------------------------------------------------------------
 
 
@@ -243,6 +281,7 @@ def text(report: StatusReport) -> str:
     if status.failed:
         failed = ", ".join(identity.hex()[:12] for identity in status.failed)
         lines.append(("failed here", f"{failed} (installed again only with --again)"))
+    lines += [("restore point", _restore_point_text(one)) for one in report.restore_points or ()]
     lines += [("ALARM", alarm) for alarm in _alarms(report)]
     return "\n".join(f"{name:<13} {words}" for name, words in lines)
 
@@ -290,6 +329,16 @@ def _area_text(one: AreaReport) -> str:
     if not one.is_as_recorded and one.record.state in (AreaState.VALID, AreaState.CONFIRMED):
         words += "; NOT the image that the record names"
     return words
+
+
+def _restore_point_text(point: RestorePoint) -> str:
+    if point.problem:
+        return f"DAMAGED ({point.problem}), {describe_size(point.size)}: {point.path}"
+    identity = point.identity.hex()[:12] if point.identity else "unknown"
+    return (
+        f"number {point.number}, label {point.label}, identity {identity}, "
+        f"{describe_size(point.size)}, kept {when(point.kept_s)}: {point.path}"
+    )
 
 
 def _failure_text(failure: Failure) -> str:

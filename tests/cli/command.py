@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bootsvc.boot.handover import Handover
-from bootsvc.cli import main, os_side
+from bootsvc.cli import main, os_side, rollback
 from bootsvc.formats.boot_status import Area
 from bootsvc.os_side import started
 from tests.bench import V2, Bench
@@ -47,7 +47,8 @@ class Command:
         self.helpers = self.folder / "helpers"
         for path in (self.run_dir, self.helpers):
             path.mkdir()
-        self.patch.setattr(os_side, "RUN_DIR", self.run_dir)
+        for module in (os_side, rollback):
+            self.patch.setattr(module, "RUN_DIR", self.run_dir)
         self.patch.setattr(os_side, "HELPERS_DIR", self.helpers)
         self.patch.setattr(
             started,
@@ -85,6 +86,15 @@ class Command:
         )
         (self.run_dir / "handover.env").write_text(facts.env_text())
 
+    def uses_data(self, image: Image = V2) -> Path:
+        """``image`` runs from this very disk, whose data partition takes writes."""
+        self.handed_over(image, is_trial=False)
+        self.patch.setattr("bootsvc.os_side.machine.whole_disk", lambda _: self.bench.path)
+        (self.run_dir / "overlay.env").write_text("BOOTSVC_DATA_USED=1\n")
+        data = self.run_dir / "data"
+        data.mkdir(exist_ok=True)
+        return data
+
     def file(self, image: Image | bytes, name: str = "new.bimg") -> Path:
         """An image file."""
         path = self.folder / name
@@ -94,7 +104,7 @@ class Command:
     def __call__(self, name: str, *arguments: str | Path) -> Outcome:
         """``bootsvc NAME --disk ... ARGUMENTS``."""
         places: list[str | Path] = ["--disk", self.bench.path]
-        if name in ("status", "stage", "verify"):
+        if name in ("status", "stage", "verify", "rollback"):
             places += ["--keys", self.keys]
         if name == "stage":
             places += ["--settings", self.settings]

@@ -1,4 +1,4 @@
-"""``bootsvc confirm``, ``reject`` and ``rollback``: only the right system may speak."""
+"""``bootsvc confirm`` and ``reject``: only the right system may speak."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bootsvc.cli.exit_codes import ExitCode
-from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request, StatusCode
-from tests.bench import V1, V2
+from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, StatusCode
+from bootsvc.formats.failed_list import NAME, parse
+from tests.bench import V1, V2, V3
 from tests.cli.command import TRANSACTION, Command, Outcome
 
 
@@ -53,6 +54,34 @@ def test_confirmed_start_clears_the_crash_count(bootsvc: Command) -> None:
     bootsvc.handed_over(is_trial=False)
     assert bootsvc("confirm").code == ExitCode.OK
     assert bootsvc.bench.status.crash_count == 0
+
+
+def test_every_confirm_tells_data_which_images_failed_here(bootsvc: Command) -> None:
+    data = bootsvc.run_dir / "data"
+    data.mkdir()
+    bootsvc.bench.change(lambda status: status.with_failed(V3.identity))
+    bootsvc.handed_over(is_trial=False)
+    assert bootsvc("confirm").code == ExitCode.OK
+    assert parse((data / NAME).read_bytes()) == (V3.identity,)
+
+
+def test_the_backups_system_tells_data_as_well_although_it_confirms_nothing(
+    bootsvc: Command,
+) -> None:
+    data = bootsvc.run_dir / "data"
+    data.mkdir()
+    bootsvc.bench.change(lambda status: status.with_failed(V3.identity))
+    bootsvc.handed_over(V1, Area.BACKUP)
+    assert refused(bootsvc("confirm"))
+    assert parse((data / NAME).read_bytes()) == (V3.identity,)
+
+
+def test_a_list_of_failed_images_that_cannot_be_written_fails_no_confirm(bootsvc: Command) -> None:
+    bootsvc.bench.change(lambda status: status.with_failed(V3.identity))
+    bootsvc.handed_over(is_trial=False)
+    outcome = bootsvc("confirm")
+    assert outcome.code == ExitCode.OK
+    assert "ALARM the list of failed images in data cannot be written" in outcome.err
 
 
 def test_backup_started_after_a_failed_last_try_cannot_confirm(bootsvc: Command) -> None:
@@ -153,33 +182,3 @@ def test_reject_records_the_reason_and_keeps_the_tries(
     assert failure.time_s > 0
     assert status.tries_left == before.tries_left
     assert status.phase is Phase.TRIAL
-
-
-def test_rollback_asks_for_the_image_in_backup(bootsvc: Command) -> None:
-    outcome = bootsvc("rollback")
-    assert outcome.code == ExitCode.OK
-    assert "number 1" in outcome.out
-    assert bootsvc.bench.status.request is Request.ROLLBACK
-
-
-def test_asking_twice_for_a_rollback_writes_once(bootsvc: Command) -> None:
-    bootsvc("rollback")
-    before = bootsvc.bench.digest()
-    assert bootsvc("rollback").code == ExitCode.OK
-    assert bootsvc.bench.digest() == before
-
-
-def test_rollback_is_refused_where_there_is_nothing_to_go_back_to(bootsvc: Command) -> None:
-    bootsvc.bench.change(
-        lambda status: replace(status, backup=replace(status.backup, state=AreaState.BAD))
-    )
-    before = bootsvc.bench.digest()
-    outcome = bootsvc("rollback")
-    assert outcome.code == ExitCode.PHASE
-    assert "hint: see: bootsvc verify" in outcome.err
-    assert bootsvc.bench.digest() == before
-
-
-def test_rollback_is_refused_on_trial(bootsvc: Command) -> None:
-    bootsvc.bench.on_trial(TRANSACTION)
-    assert bootsvc("rollback").code == ExitCode.PHASE

@@ -1,7 +1,9 @@
 """``bootsvc status`` and ``verify``: they say what is so, and write nothing."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,6 +206,98 @@ def test_json_fits_the_record(bootsvc: Command) -> None:
     assert (primary["number"], primary["identity"]) == (2, V2.identity.hex())
     assert primary["size"] == V2.manifest.size
     assert primary["signed_by"]["trusted_key"] == "key1"
+
+
+# --- restore points -----------------------------------------------------------------------------
+
+
+def test_the_restore_point_of_a_rollback_is_shown(bootsvc: Command) -> None:
+    data = bootsvc.uses_data()
+    assert document(bootsvc)["restore_points"] == []
+    assert "restore point" not in bootsvc("status").out
+    bootsvc("rollback")
+    path = data / "restore-points" / f"{V2.identity.hex()}.bimg"
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert line(bootsvc("status").out, "restore point") == (
+        f"number 2, label 2.0, identity {V2.identity.hex()[:12]}, 84.0 KiB, "
+        f"kept 2023-11-14 22:13:20 UTC: {path}"
+    )
+    assert document(bootsvc)["restore_points"] == [
+        {
+            "path": str(path),
+            "identity": V2.identity.hex(),
+            "number": 2,
+            "label": "2.0",
+            "size": len(V2.as_file()),
+            "time_s": 1_700_000_000,
+            "problem": None,
+        }
+    ]
+
+
+def test_the_newest_restore_point_is_shown_first(bootsvc: Command) -> None:
+    folder = bootsvc.uses_data() / "restore-points"
+    folder.mkdir()
+    for image, kept_s in ((V1, 100), (V3, 300), (V2, 200)):
+        path = folder / f"{image.identity.hex()}.bimg"
+        path.write_bytes(image.as_file())
+        os.utime(path, (kept_s, kept_s))
+    (folder / f".{V1.identity.hex()}.part").write_bytes(V1.as_file())
+    assert [one["number"] for one in document(bootsvc)["restore_points"]] == [3, 2, 1]
+
+
+DAMAGED = {
+    "cut short": (V3.as_file()[:-4096], "not an image file"),
+    "empty": (b"", "not an image file"),
+    "a footer damaged": (V3.as_file()[:-2000] + bytes(2000), "CRC-32"),
+    "another image": (V2.as_file(), f"it is image {V2.identity.hex()[:12]}"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_restore_point_is_shown_as_such(bootsvc: Command, kind: str) -> None:
+    folder = bootsvc.uses_data() / "restore-points"
+    folder.mkdir()
+    path = folder / f"{V3.identity.hex()}.bimg"
+    content, words = DAMAGED[kind]
+    path.write_bytes(content)
+    text = line(bootsvc("status").out, "restore point")
+    assert text.startswith("DAMAGED (")
+    assert words in text
+    assert text.count(str(path)) == 1
+    (shown,) = document(bootsvc)["restore_points"]
+    assert (shown["identity"], shown["number"]) == (V3.identity.hex(), None)
+    assert (shown["size"], shown["path"]) == (len(content), str(path))
+    assert words in shown["problem"]
+
+
+def test_what_is_no_image_file_at_all_is_shown_as_damaged(bootsvc: Command) -> None:
+    folder = bootsvc.uses_data() / "restore-points"
+    (folder / "mine.bimg").mkdir(parents=True)
+    (folder / "gone.bimg").symlink_to("nothing")
+    shown = {Path(one["path"]).name: one for one in document(bootsvc)["restore_points"]}
+    assert shown["mine.bimg"]["problem"] == "not a file"
+    assert shown["gone.bimg"]["problem"] == "No such file or directory"
+    assert shown["mine.bimg"]["identity"] is None
+
+
+def test_restore_points_are_unknown_where_data_cannot_be_looked_at(bootsvc: Command) -> None:
+    data = bootsvc.uses_data()
+    (data / "restore-points").write_text("a file where the folder should be")
+    assert document(bootsvc)["restore_points"] is None
+    (data / "restore-points").unlink()
+    assert document(bootsvc)["restore_points"] == []
+    (bootsvc.run_dir / "overlay.env").write_text("BOOTSVC_DATA_USED=0\n")
+    assert document(bootsvc)["restore_points"] is None
+
+
+def test_other_disk_than_the_running_one_shows_no_restore_points(
+    bootsvc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootsvc.uses_data()
+    bootsvc("rollback")
+    monkeypatch.setattr("bootsvc.os_side.machine.whole_disk", lambda _: Path("/dev/vda"))
+    assert document(bootsvc)["restore_points"] is None
 
 
 # --- verify -------------------------------------------------------------------------------------
