@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from bootsvc.errors import DeviceError, OutOfBoundsError, StorageError, TruncatedError
-from bootsvc.units import BLOCK_SIZE, MIB, SECTOR_SIZE
+from bootsvc.units import BLOCK_SIZE, MIB, SECTOR_SIZE, round_up
 
 CHUNK_SIZE = MIB
 """Bytes moved by one read or write."""
@@ -64,6 +64,8 @@ class DirectDevice:
             ) from exc
         self.size = os.lseek(self._fd, 0, os.SEEK_END)
         self.sector_size = _sector_size(self._fd)
+        # A file may lie on a disk with larger sectors than its own content knows of.
+        self._read_unit = self.sector_size if _is_block_device(self._fd) else BLOCK_SIZE
         self._buffer = mmap.mmap(-1, CHUNK_SIZE + BLOCK_SIZE)
 
     def __enter__(self) -> Self:
@@ -117,8 +119,8 @@ class DirectDevice:
 
     def _read_piece(self, offset: int, length: int) -> bytes:
         self._check(offset, length)
-        lead = offset % self.sector_size
-        wanted = -(-(lead + length) // self.sector_size) * self.sector_size
+        lead = offset % self._read_unit
+        wanted = round_up(lead + length, self._read_unit)
         if not self._is_direct:
             os.posix_fadvise(self._fd, offset - lead, wanted, os.POSIX_FADV_DONTNEED)
         got = 0
@@ -207,8 +209,12 @@ def _open_direct(path: Path, flags: int) -> tuple[int, bool]:
         return os.open(path, flags), False
 
 
+def _is_block_device(fd: int) -> bool:
+    return stat.S_ISBLK(os.fstat(fd).st_mode)
+
+
 def _sector_size(fd: int) -> int:
-    if not stat.S_ISBLK(os.fstat(fd).st_mode):
+    if not _is_block_device(fd):
         return SECTOR_SIZE
     answer = bytearray(4)
     fcntl.ioctl(fd, _BLKSSZGET, answer)

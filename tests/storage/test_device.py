@@ -97,6 +97,21 @@ def test_short_reads_and_writes_of_the_kernel_are_gone_on_with(
     assert device.read_at(BLOCK_SIZE, len(data)) == data
 
 
+def test_a_file_is_read_in_pieces_that_a_disk_with_4096_byte_sectors_can_give(
+    device: DirectDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = os.preadv
+    asked: list[int] = []
+
+    def watched(fd: int, buffers: Sequence[memoryview], at: int) -> int:
+        asked.extend([at, len(buffers[0])])
+        return read(fd, buffers, at)
+
+    monkeypatch.setattr(os, "preadv", watched)
+    assert device.read_at(BLOCK_SIZE + 512, 700) == CONTENT[4608:5308]
+    assert asked == [BLOCK_SIZE, BLOCK_SIZE]
+
+
 def test_a_disk_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nothing-here"):
         DirectDevice(tmp_path / "nothing-here", writable=False)
