@@ -11,6 +11,7 @@ that is a symbolic link, ``with_links`` gives the link and the file that it lead
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def with_links(paths: Iterable[Path]) -> frozenset[Path]:
         step = path
         result.add(step)
         while step.is_symlink():
-            step = step.parent / step.readlink()
+            step = Path(os.path.normpath(step.parent / step.readlink()))
             result.add(step)
     return frozenset(result)
 
