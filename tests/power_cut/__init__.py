@@ -1,0 +1,1 @@
+"""The power-cut proof (in the making)."""
