@@ -18,12 +18,12 @@ from bootsvc.boot import syscalls
 from bootsvc.boot.cmdline import compose, same_options
 from bootsvc.boot.handover import ENV_FILE, RUN_DIR, START_FILE, Handover, start_cpio
 from bootsvc.errors import BootError
+from bootsvc.formats.elf_notes import build_id_among
 from bootsvc.formats.manifest import BootFile, BootSection
 from bootsvc.units import MIB
 
 _MOUNT_POINT = RUN_DIR / "area"
 _NOTES = Path("/sys/kernel/notes")
-_NT_GNU_BUILD_ID = 3
 
 # Where each file system keeps its magic: name, offset, bytes, mount options.
 _FILE_SYSTEMS = (
@@ -94,21 +94,9 @@ def _same_kernel(boot: BootSection, running_cmdline: str) -> bool:
 def _running_build_id() -> str:
     """The running kernel's build-id from its ELF notes, empty where it has none."""
     try:
-        notes = _NOTES.read_bytes()
+        return build_id_among(_NOTES.read_bytes())
     except OSError:
         return ""
-    at = 0
-    while at + 12 <= len(notes):
-        name_size, size, kind = (
-            int.from_bytes(notes[at + 4 * index : at + 4 * index + 4], "little")
-            for index in range(3)
-        )
-        name = notes[at + 12 : at + 12 + name_size]
-        body = at + 12 + name_size + -name_size % 4
-        if kind == _NT_GNU_BUILD_ID and name == b"GNU\0":
-            return notes[body : body + size].hex()
-        at = body + size + -size % 4
-    return ""
 
 
 @contextmanager

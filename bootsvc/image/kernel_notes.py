@@ -17,19 +17,40 @@ import bz2
 import lzma
 import struct
 import subprocess
+import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootsvc.disk.tools import find_tool
 from bootsvc.errors import FormatError, ToolError
-from bootsvc.units import MIB
+from bootsvc.formats.elf_notes import build_id_among
+from bootsvc.units import KIB, MIB
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
 
 MAX_UNPACKED_SIZE = 1024 * MIB
 """Far above any kernel; a smaller bomb than the machine's memory."""
 
+MAX_UNPACKER_MEMORY = 256 * MIB
+"""For xz and lzma, whose files name what they need; Linux packs with at most 128 MiB."""
+
+MAX_HEADERS = 256
+"""Program and section headers that are looked at; a kernel has fewer than a hundred of each."""
+
+MAX_NOTES_SIZE = 16 * KIB
+"""Bytes of notes that are looked at in one place; a kernel's build-id stands among the first."""
+
 _ELF = b"\x7fELF"
+
+_TABLES = (
+    ("e_ph", "Elf_Phdr", "p_type", "PT_NOTE", "p_offset", "p_filesz"),
+    ("e_sh", "Elf_Shdr", "sh_type", "SHT_NOTE", "sh_offset", "sh_size"),
+)
+"""What pyelftools calls the two tables of headers and the fields that lead to notes."""
 
 
 def kernel_build_id(kernel: Path) -> str:
@@ -88,21 +109,30 @@ def elf_build_id(data: bytes) -> str:
     """
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import NoteSection
-    from elftools.elf.segments import NoteSegment
 
     try:
-        elf = ELFFile(BytesIO(data))
-        places = [one for one in elf.iter_segments() if isinstance(one, NoteSegment)]
-        places += [one for one in elf.iter_sections() if isinstance(one, NoteSection)]
-        for place in places:
-            for note in place.iter_notes():
-                # Xen's notes use the same numbers under another name.
-                if note["n_name"] == "GNU" and note["n_type"] == "NT_GNU_BUILD_ID":
-                    return str(note["n_desc"])
-    except (ELFError, ValueError, KeyError, struct.error) as exc:
+        for offset, size in _note_places(ELFFile(BytesIO(data))):
+            if build_id := build_id_among(data[offset : offset + min(size, MAX_NOTES_SIZE)]):
+                return build_id
+    except (ELFError, ValueError, KeyError, OverflowError, struct.error) as exc:
         raise FormatError(f"kernel: damaged ELF file: {exc}") from exc
     return ""
+
+
+def _note_places(elf: ELFFile) -> Iterator[tuple[int, int]]:
+    """Offset and size of all note segments, then of all note sections.
+
+    Only headers are read: what pyelftools makes of segments and sections themselves knows no
+    bounds in a damaged file.
+    """
+    from elftools.common.utils import struct_parse
+
+    for table, layout, kind, note, offset, size in _TABLES:
+        for index in range(min(elf[f"{table}num"], MAX_HEADERS)):
+            at = elf[f"{table}off"] + index * elf[f"{table}entsize"]
+            header = struct_parse(getattr(elf.structs, layout), elf.stream, at)
+            if header[kind] == note:
+                yield header[offset], header[size]
 
 
 def _library(
@@ -126,19 +156,33 @@ def _gzip(payload: bytes) -> bytes:
 
 def _program(*command: str) -> Callable[[bytes], bytes]:
     def unpacker(payload: bytes) -> bytes:
-        # Without the 4 bytes of the unpacked size, which these programs take for a broken frame.
-        with subprocess.Popen(
-            [find_tool(command[0]), *command[1:]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            data, _ = process.communicate(payload[:-4])
+        with tempfile.TemporaryFile() as packed:
+            # Without the 4 bytes of the unpacked size, which they take for a broken frame.
+            packed.write(payload[:-4])
+            packed.seek(0)
+            with subprocess.Popen(
+                [find_tool(command[0]), *command[1:]],
+                stdin=packed,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                data = _within_bounds(_output_of(process))
         if process.returncode:
             raise ToolError(f"{command[0]} cannot unpack the kernel: is it complete?")
-        return _within_bounds(data)
+        return data
 
     return unpacker
+
+
+def _output_of(process: subprocess.Popen[bytes]) -> bytes:
+    """What the process prints; it is ended where that is more than a kernel can be."""
+    data = bytearray()
+    while process.stdout and (piece := process.stdout.read(MIB)):
+        data += piece
+        if len(data) >= MAX_UNPACKED_SIZE:
+            process.kill()
+            break
+    return bytes(data)
 
 
 def _within_bounds(data: bytes) -> bytes:
@@ -149,8 +193,11 @@ def _within_bounds(data: bytes) -> bytes:
 
 _UNPACKERS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
     (b"\x1f\x8b", _gzip),
-    (b"\xfd7zXZ\0", _library(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ))),
-    (b"\x5d\0\0", _library(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))),
+    (b"\xfd7zXZ\0", _library(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MAX_UNPACKER_MEMORY))),
+    (
+        b"\x5d\0\0",
+        _library(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, MAX_UNPACKER_MEMORY)),
+    ),
     (b"BZh", _library(bz2.BZ2Decompressor)),
     (b"\x28\xb5\x2f\xfd", _program("zstd", "-dcq")),
     (b"\x02\x21\x4c\x18", _program("lz4", "-dcq")),
