@@ -65,6 +65,12 @@ KERNEL_OPTIONS = ("tries", "restore", "watchdog_s", "confirm_limit_s", "disk_wai
 
 _DEFAULTS = Settings()
 
+_MOST_DIGITS = 18
+"""Far more than any range needs; ``int`` refuses some thousands with an error of its own."""
+
+_MOST_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
+
 
 def load(path: Path = DEFAULT_PATH) -> Settings:
     """The settings in the TOML file at ``path``; the defaults where there is no file.
@@ -95,7 +101,7 @@ def _load(path: Path, parse: Callable[[str], object]) -> Settings:
         return _DEFAULTS
     except OSError as exc:
         raise SettingsError(f"{path}: cannot be read: {exc}") from exc
-    except ValueError as exc:  # not UTF-8, not TOML, not JSON
+    except (ValueError, RecursionError) as exc:  # not UTF-8, not TOML, not JSON; or nested too deep
         raise SettingsError(f"{path}: {exc}", hint="see the example in SETTINGS.md") from exc
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: not a table of settings")
@@ -111,13 +117,17 @@ def changed(settings: Settings, values: Mapping[str, object], where: str) -> Set
     known = {one.name: getattr(_DEFAULTS, one.name) for one in fields(Settings)}
     for key, value in values.items():
         if key not in known:
-            raise SettingsError(f"{where}: unknown setting {key!r}", hint=_nearest(key, known))
+            raise SettingsError(
+                f"{where}: unknown setting {_shown(key)}", hint=_nearest(key, known)
+            )
         if type(value) is not type(known[key]):
             wanted = type(known[key]).__name__
-            raise SettingsError(f"{where}: {key} must be of type {wanted}, not {value!r}")
+            raise SettingsError(f"{where}: {key} must be of type {wanted}, not {_shown(value)}")
         low, high = RANGES.get(key, (0, 0))
         if key in RANGES and not (isinstance(value, int) and low <= value <= high):
-            raise SettingsError(f"{where}: {key} must lie between {low} and {high}, not {value}")
+            raise SettingsError(
+                f"{where}: {key} must lie between {low} and {high}, not {_shown(value)}"
+            )
     return replace(settings, **values)  # type: ignore[arg-type]  # types were checked above
 
 
@@ -136,11 +146,19 @@ def with_kernel_options(settings: Settings, options: Mapping[str, str]) -> Setti
             if text not in ("on", "off"):
                 raise SettingsError(f"kernel option bootsvc.{key}: on or off, not {text!r}")
             values[key] = text == "on"
-        elif text.isdecimal():
+        elif text.isdecimal() and len(text) <= _MOST_DIGITS:
             values[key] = int(text)
         else:
-            raise SettingsError(f"kernel option bootsvc.{key}: a number, not {text!r}")
+            raise SettingsError(f"kernel option bootsvc.{key}: a number, not {_shown(text)}")
     return changed(settings, values, "kernel option")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int of thousands of digits; lists in lists in lists
+        return "a value too large to show"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _nearest(key: str, known: Mapping[str, object]) -> str:

@@ -51,6 +51,7 @@ LAZY_IMPORTS = (
 )
 """Modules that are imported only when needed; the initramfs must carry them as well."""
 
+CMDLINE_FILE = Path("/proc/cmdline")
 HALTED = 3
 _SANE_CLOCK_S = 1_700_000_000
 
@@ -69,7 +70,8 @@ def main() -> int:
     reporter = ConsoleReporter()
     reporter.stage("start")
     RUN_DIR.mkdir(parents=True, exist_ok=True)
-    cmdline = Path("/proc/cmdline").read_text()
+    # A boot loader passes any bytes on; what is no UTF-8 is no option of ours.
+    cmdline = CMDLINE_FILE.read_text("utf-8", errors="replace")
     settings = settings_for(cmdline, reporter)
     try:
         disk = find_disk(settings.disk_wait_s)

@@ -161,6 +161,15 @@ def test_without_a_disk_it_halts_and_says_what_to_do(
     assert not start.loaded
 
 
+def test_options_that_are_no_utf_8_do_not_keep_the_image_from_its_start(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cmdline").write_bytes(b"quiet owner=Andr\xe9 bootsvc.tries=2\n")
+    monkeypatch.setattr(updater, "CMDLINE_FILE", tmp_path / "cmdline")
+    assert updater.main() == 0
+    assert start.started
+
+
 def test_a_disk_that_vanishes_from_sys_still_leaves_a_reason(
     start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,7 +119,8 @@ def parse_manifest(data: bytes) -> Manifest:
     if len(data) > MAX_MANIFEST_SIZE:
         raise FormatError(f"manifest: {len(data)} bytes, at most {MAX_MANIFEST_SIZE}")
     try:
-        document = json.loads(data, object_pairs_hook=_unique_keys)
+        # Decoded here: from bytes, json would take UTF-16 and UTF-32 as well.
+        document = json.loads(data.decode(), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as exc:
         raise FormatError(f"manifest: not JSON: {exc}") from exc
     fields = _Fields(document, "manifest")

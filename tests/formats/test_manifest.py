@@ -143,6 +143,8 @@ def test_a_path_may_not_hold_what_a_shell_would_read() -> None:
         b"null",
         b'"text"',
         b"\xff\xfe\x00",
+        json.dumps(document()).encode("utf-16"),
+        json.dumps(document()).encode("utf-8-sig"),
         b"[" * 60_000,
         b'{"a": 1, "a": 2}',
         b"{" + b" " * MAX_MANIFEST_SIZE + b"}",
