@@ -7,6 +7,7 @@
     |-- ExpectationError       the machine runs, but not as the scenario says
     |   |-- DeadlineError      what was waited for did not come in time
     |   `-- BadOutputError     the console shows something that must never be there (see stages.Bad)
+    |-- WriteLogError          a log of writes is damaged, or belongs to another disk
     `-- DiskToolError          qemu-img or another tool on the host failed
 
 The distinction matters when a scenario is red: an `ExpectationError` is a finding about the
@@ -67,6 +68,10 @@ class DeadlineError(ExpectationError):
 
 class BadOutputError(ExpectationError):
     """The console shows one of the bad patterns and the wait did not declare it expected."""
+
+
+class WriteLogError(LabError):
+    """A file is not a log of writes, is damaged, or does not fit the disk it is replayed on."""
 
 
 class DiskToolError(LabError):

@@ -27,6 +27,8 @@ class Drive:
         sector_bytes: logical sector size; 4096 makes a disk that refuses 512-byte direct writes.
         read_only: the guest's writes fail.
         serial: what /dev/disk/by-id shows; "" for "lab<index>".
+        write_log: file to which QEMU appends every write and flush that reaches the disk, in
+            their order, for `write_log.WriteLog`; only a raw disk can be recorded.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Drive:
     sector_bytes: Literal[512, 4096] = 512
     read_only: bool = False
     serial: str = ""
+    write_log: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,18 @@ class Machine:
             TypeError: the text names an attribute that this version does not know.
         """
         values: dict[str, Any] = json.loads(text)
-        drives = tuple(
-            Drive(**{**drive, "path": Path(drive["path"])}) for drive in values.pop("drives")
-        )
-        for name in ("kernel", "initrd", "firmware", "pstore"):
-            values[name] = None if values[name] is None else Path(values[name])
+        drives = tuple(Drive(**_with_paths(drive)) for drive in values.pop("drives"))
         values["extra"] = tuple(values["extra"])
-        return cls(drives=drives, **values)
+        return cls(drives=drives, **_with_paths(values))
+
+
+def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` of JSON, with what names a file as a path again."""
+    files = ("path", "write_log", "kernel", "initrd", "firmware", "pstore")
+    return {
+        name: Path(value) if name in files and value is not None else value
+        for name, value in values.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,22 @@ def file_node_options(index: int, drive: Drive) -> dict[str, object]:
 
     The raw node on top does nothing but can be reopened with another child while the guest
     runs: that is how faults are put between the guest and its disk (see `faults`).
+
+    Raises:
+        ValueError: a write log is asked for and the disk is not raw: the log would hold QEMU's
+            own tables.
     """
+    file: dict[str, object] = {
+        "driver": "file",
+        "node-name": f"disk{index}-file",
+        "filename": str(drive.path),
+        "read-only": drive.read_only,
+        "discard": "unmap",
+    }
+    if drive.write_log is not None:
+        if drive.format != "raw":
+            raise ValueError(f"{drive.path}: only a raw disk can be recorded, not {drive.format}")
+        file = _recorded(index, file, drive.write_log)
     return {
         "driver": "raw",
         "node-name": top_node(index),
@@ -147,14 +170,21 @@ def file_node_options(index: int, drive: Drive) -> dict[str, object]:
             "node-name": format_node(index),
             "read-only": drive.read_only,
             "discard": "unmap",
-            "file": {
-                "driver": "file",
-                "node-name": f"disk{index}-file",
-                "filename": str(drive.path),
-                "read-only": drive.read_only,
-                "discard": "unmap",
-            },
+            "file": file,
         },
+    }
+
+
+def _recorded(index: int, file: dict[str, object], log: Path) -> dict[str, object]:
+    """A node that keeps a log of what reaches ``file``; below all faults."""
+    return {
+        "driver": "blklogwrites",
+        "node-name": f"disk{index}-recorder",
+        "file": file,
+        "log": {"driver": "file", "node-name": f"disk{index}-log", "filename": str(log)},
+        # The log goes on over power cuts; its superblock tells the whole length at any time.
+        "log-append": True,
+        "log-super-update-interval": 1,
     }
 
 

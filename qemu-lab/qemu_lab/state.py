@@ -76,7 +76,7 @@ class SavedState:
         for index, drive in enumerate(self.machine.drives):
             overlay = directory / f"{name}.disk{index}.qcow2"
             disk.create_overlay(drive.path, overlay)
-            drives.append(replace(drive, path=overlay, format="qcow2"))
+            drives.append(replace(drive, path=overlay, format="qcow2", write_log=None))
         pstore = None
         if self.machine.pstore is not None:
             pstore = directory / f"{name}.pstore"

@@ -101,7 +101,7 @@ class Subject:
     def __init__(self, vm: VM, disk: Path) -> None:
         self.vm = vm
         self.disk = disk
-        self._partitions = _partitions(disk)
+        self._partitions = partitions_of(disk)
 
     # --- what is done to it -------------------------------------------------------------------
 
@@ -271,8 +271,8 @@ def _parts_of(image: Path) -> tuple[int, int]:
     return content, tree_size + -(-manifest_size // 4096) * 4096 + 4096
 
 
-def _partitions(disk: Path) -> dict[str, tuple[int, int]]:
-    """GPT name -> offset and size in bytes."""
+def partitions_of(disk: Path) -> dict[str, tuple[int, int]]:
+    """GPT name -> offset and size in bytes, as sfdisk finds them on a disk file."""
     done = subprocess.run(["sfdisk", "--json", disk], capture_output=True, text=True, check=True)
     table = json.loads(done.stdout)["partitiontable"]
     unit = int(table.get("sectorsize", 512))

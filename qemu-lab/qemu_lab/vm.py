@@ -37,6 +37,7 @@ from qemu_lab.port import Port
 from qemu_lab.qmp import Event, Monitor
 from qemu_lab.stages import Bad
 from qemu_lab.state import SavedState, copy_disks, read_uri, write_uri
+from qemu_lab.write_log import create_log
 
 LAUNCH_SECONDS = 30.0
 """How long QEMU may take from its start to the QMP greeting (0.1 s on an idle host)."""
@@ -152,6 +153,9 @@ class VM:
             self._began = time.monotonic()
         if self.machine.pstore is not None:
             prepare_pstore(self.machine.pstore)
+        for drive in self.machine.drives:
+            if drive.write_log is not None:
+                create_log(drive.write_log)
         self.faults.restart(self.machine)
         self._power_ons += 1
         deadline = Deadline.of(LAUNCH_SECONDS)
