@@ -1,6 +1,8 @@
 """What a machine keeps: its identity, its overlays, and what happens when data is not usable."""
 
+import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,10 @@ pytestmark = pytest.mark.vm
 V1, V2 = ProbeImage(1), ProbeImage(2)
 V1_KEPT, V2_KEPT = ProbeImage(1, overlay="kept"), ProbeImage(2, overlay="kept")
 PUBLISHED_NAME = "probe"
+PART = "/run/bootsvc/data/restore-points/.*.part"
+"""A restore point that is being written."""
+SLOW = 4 * 2**20
+"""Bytes per second of a disk on which a restore point takes seconds."""
 AREA_DEVICE = ". /run/bootsvc/handover.env; area=$(readlink -f $BOOTSVC_ROOT)"
 
 
@@ -25,6 +31,11 @@ def update_to_trial(machine: Subject, version: int) -> None:
 
 def has_file(machine: Subject, path: str) -> bool:
     return machine.shell(f"if [ -e {path} ]; then echo yes; else echo no; fi") == "yes"
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def alarms(machine: Subject) -> str:
@@ -118,6 +129,63 @@ def test_what_is_written_to_a_volatile_overlay_never_reaches_the_area(
     assert has_file(machine, "/etc/passwd")
     machine.power_cut()
     assert machine.area("primary") == before
+
+
+# --- restore points -----------------------------------------------------------------------------
+
+
+def updated(probe: ProbeMaker) -> Subject:
+    """A machine that runs version 2, confirmed, with version 1 in backup."""
+    machine = probe(V1)
+    done = machine.stage_from_outside(V2.path)
+    assert done.returncode == 0, done.stderr
+    machine.power_on()
+    machine.runs(2, trial=True)
+    machine.confirm()
+    return machine
+
+
+def test_the_version_that_a_rollback_left_is_a_restore_point_that_is_staged_again(
+    probe: ProbeMaker,
+) -> None:
+    """Back end: switch_root."""
+    machine = updated(probe)
+    machine.command("rollback")
+    machine.restart()
+    machine.wait(Stage.ROLLBACK)
+    machine.runs(1)
+    (point,) = machine.status()["restore_points"]
+    assert (point["number"], point["problem"]) == (2, None)
+    assert machine.shell(f"sha256sum <{point['path']}").split()[0] == sha256_of(V2.path)
+    machine.command(f"stage {point['path']}", 180)
+    machine.restart()
+    machine.runs(2, trial=True)
+    machine.power_cut()
+    assert machine.holds("primary", V2.path)
+    assert machine.holds("backup", V1.path)
+
+
+def test_a_power_cut_while_a_restore_point_is_written_costs_nothing_but_the_rollback(
+    probe: ProbeMaker,
+) -> None:
+    """Back end: switch_root. The disk is slow, so that the cut comes in the middle."""
+    machine = updated(probe)
+    machine.vm.faults.throttle(0, bytes_per_second=SLOW)
+    machine.shell("bootsvc rollback >/tmp/rollback.log 2>&1 &")
+    machine.shell(f"until [ $(du -k {PART} | cut -f1) -gt 4096 ]; do usleep 50000; done; sync")
+    machine.power_cut()
+    assert machine.record().request == 0
+    machine.power_on()
+    machine.runs(2)
+    assert machine.status()["restore_points"] == []
+    assert has_file(machine, PART)
+    machine.command("rollback", 180)
+    assert not has_file(machine, PART)
+    (point,) = machine.status()["restore_points"]
+    assert (point["number"], point["problem"]) == (2, None)
+    machine.restart()
+    machine.wait(Stage.ROLLBACK)
+    machine.runs(1)
 
 
 # --- data that cannot be used -------------------------------------------------------------------

@@ -31,6 +31,8 @@ SETTINGS_FILE = BUILD / "initramfs" / "bootsvc.toml"
 SETTINGS = f'compatible = "{COMPATIBLE}"\nwatchdog_s = 30\n'
 CONSOLE = "console=ttyS0"
 PROBE_AREA = 64 * MIB
+DATA = 64 * MIB
+"""As ``bootsvc disk create`` makes it; one probe image has room in it as a restore point."""
 
 PROFILES = {"cloud": ("virtio-nvme",), "generic": ("virtio-nvme", "pc")}
 """Kernel -> profiles of modules in the updater's initramfs."""
@@ -199,7 +201,7 @@ def lab_disk(
     found = kernel(kernel_name)
     create_disk(
         out,
-        plan(area_size=area_size, data_size=32 * MIB),
+        plan(area_size=area_size, data_size=DATA),
         DiskContents(
             image=image,
             kernel=found.vmlinuz,
