@@ -9,6 +9,7 @@ INITRAMFS = $(BUILD)/initramfs/$(KERNEL)-shipped.cpio.zst
 IMAGE ?= $(BUILD)/images/debian-v1.bimg
 AREA_SIZE ?= 256M
 DISK ?= $(BUILD)/disk/machine.img
+SECONDS ?= 30
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -73,6 +74,11 @@ lab: setup ## start DISK=... in a virtual machine, its serial console in this te
 .PHONY: bench
 bench: images ## measure on this machine: start, update by phase, sizes, least memory
 	@$(PY) -m qemu_lab.bench
+
+.PHONY: fuzz
+fuzz: setup ## coverage-guided fuzzing of every parser for SECONDS=... each, or of TARGET=... alone
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -e '.[lab,dev,fuzz]'
+	@$(PY) -m tests.fuzz $(TARGET) --seconds $(SECONDS)
 
 .PHONY: clean
 clean: ## remove what tests and demo leave behind (disks, transcripts, caches); keeps kernels and images

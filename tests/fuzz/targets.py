@@ -1,0 +1,278 @@
+"""The table of all targets: every parser of bytes that bootsvc has not come to trust yet.
+
+The memory bounds are stated from the parser's own limits: a few copies of the longest input that
+it accepts, and what construct, json or the standard library make of it. ``READERS`` is what
+unpacking the formats' declarations costs however short the input is.
+"""
+
+from __future__ import annotations
+
+from bootsvc.errors import (
+    AlteredImageError,
+    BootError,
+    FormatError,
+    ImageError,
+    NoImageError,
+    SettingsError,
+    SignatureError,
+    SizeMismatchError,
+    StatusLostError,
+    StorageError,
+    ToolError,
+)
+from bootsvc.formats.footer import MAX_MANIFEST_SIZE
+from bootsvc.units import KIB, MIB
+from tests.fuzz import parsers, seeds
+from tests.fuzz.parsers import UNPACKED, UNPACKER_MEMORY
+from tests.fuzz.target import Target
+
+SMALL = 512 * KIB
+"""For formats of fixed size: a sector or a block, and the objects made of its fields."""
+
+TEXT = 2 * MIB
+"""For texts of at most 4 KiB."""
+
+KERNEL = 3 * UNPACKED + UNPACKER_MEMORY
+"""The unpacker's own, its output, and the copies that joining and reading it make."""
+
+_RECORD = (FormatError,)
+_LOCATOR = (FormatError, NoImageError, SizeMismatchError)
+_BOOT_FILES = (BootError, FormatError, ToolError)
+_KERNEL = (FormatError, ToolError)
+_IMAGE = (FormatError, ImageError, StorageError)
+
+_MANIFEST_WORDS = (
+    *(b'"%s": ' % key for key in (b"size", b"root", b"boot", b"initrd", b"parent", b"options")),
+    *(
+        b"null",
+        b"true",
+        b"1e999",
+        b"NaN",
+        b"-1",
+        b'"\\ud800"',
+        b"[[[[",
+        b'{"":',
+        b"18446744073709551616",
+    ),
+)
+_SETTING_WORDS = (
+    *(b"tries", b"restore", b"crash_limit", b"watchdog_s", b"compatible", b"disk_wait_s"),
+    *(b" = ", b"true", b"0x", b"'''", b'"""', b"[[[[", b"{a=", b"1979-05-27T07:32:00Z", b"inf"),
+)
+_OPTION_WORDS = (
+    *(b"root=", b"init=", b"panic=", b"BOOT_IMAGE=", b"--", b'"', b"bootsvc.tries=", b"rw"),
+    *(b"bootsvc.area=", b"bootsvc.restore=on", b"bootsvc.identity=", b"bootsvc.transaction="),
+)
+_ENTRY_WORDS = (
+    *(b"linux ", b"initrd ", b"options ", b"version ", b"boot/loader/entries/a.conf\n", b" -> "),
+    *(b"boot/vmlinuz-", b"boot/initrd.img-", b"boot/vmlinuz", b"..", b"~", b"\x1e"),
+)
+_ENV_WORDS = (
+    *(b"BOOTSVC_AREA=", b"BOOTSVC_IDENTITY=", b"BOOTSVC_TRANSACTION=", b"BOOTSVC_TRIAL=1"),
+    *(b"'primary'", b"'backup'", b"\\", b"'"),
+)
+
+TARGETS = {
+    one.name: one
+    for one in (
+        Target("record", parsers.record, _RECORD, SMALL, seeds.records, "record", 600),
+        Target(
+            "record-repaired", parsers.record_repaired, _RECORD, SMALL, seeds.records, "record", 512
+        ),
+        Target(
+            "record-copies",
+            parsers.record_copies_repaired,
+            (StatusLostError,),
+            SMALL,
+            seeds.record_copies,
+            "record",
+            1024,
+        ),
+        Target("locator", parsers.locator, _LOCATOR, SMALL, seeds.locators, "locator", 4200),
+        Target(
+            "locator-repaired",
+            parsers.locator_repaired,
+            _LOCATOR,
+            SMALL,
+            seeds.locators,
+            "locator",
+            400,
+        ),
+        Target(
+            "manifest",
+            parsers.manifest,
+            (FormatError,),
+            64 * MAX_MANIFEST_SIZE,
+            seeds.manifests,
+            "manifest",
+            words=_MANIFEST_WORDS,
+        ),
+        Target(
+            "gpt", parsers.gpt, (FormatError, StorageError), 4 * MIB, seeds.disks, "gpt", 24 * KIB
+        ),
+        Target(
+            "gpt-repaired",
+            parsers.gpt_repaired,
+            (FormatError, StorageError),
+            4 * MIB,
+            seeds.disks,
+            "gpt",
+            24 * KIB,
+        ),
+        Target(
+            "tree", parsers.tree, (AlteredImageError, SizeMismatchError), SMALL, seeds.trees, "tree"
+        ),
+        Target(
+            "tree-repaired",
+            parsers.tree_repaired,
+            (SizeMismatchError,),
+            SMALL,
+            seeds.leaves,
+            "tree",
+            8 * KIB,
+        ),
+        Target(
+            "public-key", parsers.public_key, (FormatError,), SMALL, seeds.public_keys, "key", 256
+        ),
+        Target(
+            "signing-key",
+            parsers.signing_key,
+            (FormatError,),
+            SMALL,
+            seeds.signing_keys,
+            "key",
+            256,
+        ),
+        Target(
+            "signatures",
+            parsers.signatures,
+            (SignatureError,),
+            SMALL,
+            seeds.signed,
+            "signatures",
+            300,
+        ),
+        Target(
+            "signatures-repaired",
+            parsers.signatures_repaired,
+            (SignatureError,),
+            SMALL,
+            seeds.signed,
+            "signatures",
+            300,
+        ),
+        Target(
+            "failed-list",
+            parsers.failed_images,
+            (),
+            SMALL,
+            seeds.failed_images,
+            "failed-list",
+            5 * KIB,
+        ),
+        Target(
+            "boot-entry",
+            parsers.boot_entry,
+            (BootError,),
+            TEXT,
+            seeds.boot_entries,
+            "boot-entry",
+            8 * KIB,
+            words=_ENTRY_WORDS,
+        ),
+        Target(
+            "boot-tree",
+            parsers.boot_tree,
+            _BOOT_FILES,
+            TEXT,
+            seeds.boot_trees,
+            "boot-tree",
+            words=_ENTRY_WORDS,
+        ),
+        Target("notes", parsers.notes, (), SMALL, seeds.notes, "elf", 256),
+        Target(
+            "elf",
+            parsers.elf,
+            (FormatError,),
+            8 * MIB,
+            seeds.elfs,
+            "elf",
+        ),
+        Target("kernel", parsers.kernel, _KERNEL, KERNEL, seeds.kernels, "kernel"),
+        Target(
+            "kernel-repaired",
+            parsers.kernel_repaired,
+            _KERNEL,
+            KERNEL,
+            seeds.packed_elfs,
+            "elf",
+        ),
+        Target(
+            "cmdline",
+            parsers.cmdline,
+            (ValueError,),
+            TEXT,
+            seeds.command_lines,
+            "cmdline",
+            words=_OPTION_WORDS,
+        ),
+        Target(
+            "handover",
+            parsers.handover,
+            (),
+            TEXT,
+            seeds.handovers,
+            "handover",
+            words=(*_ENV_WORDS, *_OPTION_WORDS),
+        ),
+        Target(
+            "settings-toml",
+            parsers.settings_toml,
+            (SettingsError,),
+            4 * MIB,
+            seeds.toml_settings,
+            "settings",
+            8 * KIB,
+            words=_SETTING_WORDS,
+        ),
+        Target(
+            "settings-json",
+            parsers.settings_json,
+            (SettingsError,),
+            4 * MIB,
+            seeds.json_settings,
+            "settings",
+            8 * KIB,
+            words=_SETTING_WORDS,
+        ),
+        Target(
+            "kernel-options",
+            parsers.kernel_options,
+            (SettingsError,),
+            TEXT,
+            seeds.kernel_options,
+            "cmdline",
+            8 * KIB,
+            words=_OPTION_WORDS,
+        ),
+        Target(
+            "image-file",
+            parsers.image_file,
+            _IMAGE,
+            8 * MIB,
+            seeds.image_files,
+            "image-file",
+            16 * KIB,
+        ),
+        Target(
+            "image-file-repaired",
+            parsers.image_file_repaired,
+            _IMAGE,
+            8 * MIB,
+            seeds.image_parts,
+            "image-file",
+            words=_MANIFEST_WORDS,
+        ),
+    )
+}
+"""Every target by its name."""
