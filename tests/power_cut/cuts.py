@@ -92,7 +92,7 @@ def cuts_of(before: Snapshot, log: Sequence[Operation], rules: CutRules) -> Iter
         if isinstance(one, Written):
             yield Cut("prefix", number, "", arrived)
             yield from _torn(arrived, one, number, rules)
-            epoch.append(_issued(arrived, one, rules))
+            epoch.append(_issued(arrived, one))
             arrived = epoch[-1].onto(arrived)
         elif isinstance(one, Flushed):
             yield from _lost(medium, arrived, epoch, number, rules)
@@ -104,7 +104,7 @@ def cuts_of(before: Snapshot, log: Sequence[Operation], rules: CutRules) -> Iter
     yield from _lost(medium, arrived, epoch, number, rules)
 
 
-def _issued(arrived: Snapshot, write: Written, rules: CutRules) -> _Issued:
+def _issued(arrived: Snapshot, write: Written) -> _Issued:
     pages = arrived.pages_of(write.offset, write.data)
     is_whole = len(write.data) == sum(len(page.data) for page in pages.values())
     return _Issued(write, pages if is_whole else None)

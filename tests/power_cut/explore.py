@@ -36,7 +36,7 @@ KEPT_VIOLATIONS = 100
 THIRD_CUTS_OF_ONE = 10
 
 
-def nobody_listens(_: int) -> None:
+def nobody_listens(_: int, __: int) -> None:
     """For a walk that nobody watches."""
 
 
@@ -75,22 +75,22 @@ class Walk:
     """What one walk over the graph of a scenario has found.
 
     Attributes:
-        listen: is told how many first cuts were just done with.
+        listen: is told how many first cuts were done with, and how many power-ons were run, since
+            it was told last.
         fates: of every state that was stepped.
-        outcomes: of every distinct disk that a cut left, by the disk's key.
+        found: every distinct disk that a cut left, by its key: what came of it, and how many cuts
+            first led there.
         cuts: how many cuts were made, by kind.
-        depths: distinct disks by the number of cuts that first led there.
         first_outcomes: of each first cut.
         steps: power-ons that were run.
     """
 
     scenario: Scenario
     plan: Plan
-    listen: Callable[[int], None] = nobody_listens
+    listen: Callable[[int, int], None] = nobody_listens
     fates: dict[Key, Fate] = field(default_factory=dict)
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    found: dict[int, tuple[Outcome, int]] = field(default_factory=dict)
     cuts: Counter[str] = field(default_factory=Counter)
-    depths: Counter[int] = field(default_factory=Counter)
     first_outcomes: list[tuple[FirstCut, Outcome]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     violations_in_all: int = 0
@@ -116,18 +116,23 @@ class Walk:
         for cut in own:
             outcome = self._settled(cut.state, cut.label, cut.kind, depth=1)
             self.first_outcomes.append((cut, outcome))
+        self.listen(0, self.steps)
         for cut in own:
-            if self.plan.share:
-                self._cut_again(cut)
-            self.listen(1)
+            before = self.steps
+            self._cut_again(cut)
+            self.listen(1, self.steps - before)
         self._third_cuts()
+
+    def uncut_run(self) -> list[Step]:
+        """The starts of the run without cuts, until one changes nothing."""
+        return list(self.chain(first_state(self.scenario)))
 
     def first_cuts(self) -> Iterator[FirstCut]:
         """The cuts of the run without cuts, one for each state that they leave."""
         self.settle(first_state(self.scenario), self.scenario.name, "")
         t, seen = 0, set()
         is_first_shard = self.plan.shard == 0
-        for index, step in enumerate(self._chain(first_state(self.scenario))):
+        for index, step in enumerate(self.uncut_run()):
             before = self._record_of(step.before.content)
             for cut in cuts_of(step.before.content, step.log, self._rules(depth=1)):
                 state = after_cut(step, cut.content, cut.at)
@@ -142,7 +147,7 @@ class Walk:
 
     def _cut_again(self, first: FirstCut) -> None:
         """All second cuts after ``first``, but those in starts that were cut already."""
-        for index, step in enumerate(self._chain(first.state)):
+        for index, step in enumerate(self.chain(first.state)):
             if step.before.key in self._expanded:
                 return
             self._expanded.add(step.before.key)
@@ -169,7 +174,7 @@ class Walk:
         self._random.shuffle(self._deep)
         left = self.plan.third_cuts // self.plan.shards
         for second, label in self._deep:
-            for index, step in enumerate(self._chain(second)):
+            for index, step in enumerate(self.chain(second)):
                 cuts = list(self._cuts_in(step, f"{label}/{index}"))
                 chosen = self._random.sample(cuts, min(len(cuts), THIRD_CUTS_OF_ONE))
                 for state, cut_label, kind in chosen:
@@ -190,7 +195,16 @@ class Walk:
             seed=self.plan.seed,
         )
 
-    def _chain(self, state: State) -> Iterator[Step]:
+    def cut_state(self, state: State, index: int, label: str, depth: int) -> State | None:
+        """The state that the cut with this label leaves in start ``index`` after ``state``."""
+        for number, step in enumerate(self.chain(state)):
+            if number == index:
+                cuts = cuts_of(step.before.content, step.log, self._rules(depth))
+                found = next((cut for cut in cuts if cut.label == label), None)
+                return after_cut(step, found.content, found.at) if found else None
+        return None
+
+    def chain(self, state: State) -> Iterator[Step]:
         """The starts that follow ``state`` without cuts, until one changes nothing."""
         for _ in range(oracle.MAX_STARTS):
             step = power_on(self.scenario, state)
@@ -204,10 +218,9 @@ class Walk:
     def _settled(self, state: State, label: str, kind: str, depth: int) -> Outcome:
         """Judge a disk that a cut left; its outcome."""
         fate = self.settle(state, label, kind)
-        if state.content.key not in self.outcomes:
-            self.outcomes[state.content.key] = outcome_of(self.scenario, fate)
-            self.depths[depth] += 1
-        return self.outcomes[state.content.key]
+        outcome = outcome_of(self.scenario, fate)
+        self.found.setdefault(state.content.key, (outcome, depth))
+        return outcome
 
     def settle(self, state: State, label: str, kind: str) -> Fate:
         """Start the machine until it rests, judging every start that was not judged before."""

@@ -85,7 +85,8 @@ class Truth:
         fallbacks: the other documented ends.
         leaves: name of the image that must not run again by itself once another one ran after it.
         is_first: a first installation: there is nothing proven, the image stands in staging.
-        is_rotten: primary is damaged before the first start, so the record may name it.
+        rotten_until: a record of at most this sequence may name primary, which is damaged before
+            the first start.
         carries: phases in which the table says that what was begun goes on to its end.
     """
 
@@ -98,7 +99,7 @@ class Truth:
     fallbacks: tuple[End, ...] = ()
     leaves: str = ""
     is_first: bool = False
-    is_rotten: bool = False
+    rotten_until: int = 0
     carries: frozenset[str] = CARRIES
 
     def ends(self) -> tuple[End, ...]:
@@ -285,7 +286,7 @@ def record_names_whole_image(truth: Truth, view: View) -> str | None:
     record = view.record
     if record is None or record.boot == "none":
         return None
-    if truth.is_rotten and record.boot == "primary" and record.phase == "IDLE":
+    if record.boot == "primary" and record.sequence <= truth.rotten_until:
         return None
     holds = view.holds[record.boot]
     if holds == NOBODY:

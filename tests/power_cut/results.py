@@ -79,6 +79,7 @@ class ScenarioResult:
         depths: distinct disks by the number of cuts on the shortest way there that was walked.
         outcomes: of the distinct disks: went_on, fell_back or bricked.
         violations: the first ones; ``violations_in_all`` counts the others, too.
+        shortfalls: why the run proves less than it seems to; empty where all is well.
         steps: power-ons that were run.
         wall_s: seconds, summed over the processes that worked on it.
     """
@@ -95,6 +96,7 @@ class ScenarioResult:
     outcomes: dict[str, int]
     violations: tuple[Violation, ...]
     violations_in_all: int
+    shortfalls: tuple[str, ...]
     steps: int
     wall_s: float
     timeline: tuple[Moment, ...]
@@ -125,6 +127,11 @@ class ProofResult:
     def violations_in_all(self) -> int:
         """Broken promises of all scenarios."""
         return sum(one.violations_in_all for one in self.scenarios)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every promise was kept, and enough was tried."""
+        return not self.violations_in_all and not any(one.shortfalls for one in self.scenarios)
 
     def outcome(self, name: Outcome) -> int:
         """How many distinct disks came to this."""

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from bootsvc.formats.boot_status import Area, AreaRecord, AreaState, BootStatus, Phase, StatusCode
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaRecord,
+    AreaState,
+    BootStatus,
+    Phase,
+    StatusCode,
+    build,
+    parse,
+)
 from bootsvc.sequence.records import enter
 from bootsvc.sequence.states import Policy
 from bootsvc.storage.disk import disk_on
@@ -21,6 +30,9 @@ from tests.power_cut.oracle import CARRIES, ApprovedImage, End, Truth
 BLOCKS = 64
 CHUNK_SIZE = 8 * BLOCK_SIZE
 """Copies compare 8 blocks at once, so each makes at least 8 writes."""
+
+KERNEL_BLOCK = 3
+"""The block of an image that the hand-over loads, and holds against its digest before."""
 
 AREA_SIZE = 72 * BLOCK_SIZE
 STATUS_SIZE = COPY_OFFSETS[-1] + BLOCK_SIZE
@@ -62,7 +74,7 @@ def _versions() -> dict[str, Image]:
     }
 
 
-IMAGES = _versions()
+IMAGES = _versions() | {"foreign": make_image(random_blocks(BLOCKS, 3), number=9, compatible="x")}
 APPROVED = tuple(
     ApprovedImage(
         name,
@@ -70,8 +82,9 @@ APPROVED = tuple(
         image.footer,
         hashlib.sha256(image.manifest_bytes).digest(),
     )
-    for name, image in IMAGES.items()
+    for name, image in _versions().items()
 )
+"""All images but the one for another machine type."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +121,12 @@ class Scenario:
         rejects: images whose own health check rejects them; images neither good nor rejecting
             hang until the power is switched off.
         copies: the copying phases that the run without cuts goes through.
-        proven, good, end, fallbacks, leaves, is_first, is_rotten, carries: see ``oracle.Truth``.
+        proven, good, end, fallbacks, leaves, is_first, rotten_until, carries: see ``oracle.Truth``.
     """
 
     name: str
     about: str
-    first_disk: Callable[[int], bytes]
+    first_disk: Callable[[int], bytearray]
     copies: tuple[str, ...]
     end: End
     fallbacks: tuple[End, ...] = ()
@@ -123,7 +136,7 @@ class Scenario:
     rejects: frozenset[str] = frozenset()
     leaves: str = ""
     is_first: bool = False
-    is_rotten: bool = False
+    rotten_until: int = 0
     carries: frozenset[str] = CARRIES
     policy: Policy = field(default_factory=Policy)
     sector_size: int = 512
@@ -133,19 +146,19 @@ class Scenario:
         """What the judge knows."""
         return Truth(
             APPROVED, PARTS, COPIES, self.proven, self.good, self.end, self.fallbacks,
-            self.leaves, self.is_first, self.is_rotten, self.carries,
+            self.leaves, self.is_first, self.rotten_until, self.carries,
         )  # fmt: skip
 
     @cached_property
     def base(self) -> Base:
         """The disk before the first start."""
-        return Base(self.first_disk(self.sector_size))
+        return Base(bytes(self.first_disk(self.sector_size)))
 
 
 # --- disks --------------------------------------------------------------------------------------
 
 
-def disk_with(sector_size: int, status: BootStatus | None, **held: str) -> bytes:
+def disk_with(sector_size: int, status: BootStatus | None, **held: str) -> bytearray:
     """A partitioned disk: area name -> name of the image in it, and the record in both copies."""
     content = bytearray(DISK_SIZE)
     write_gpt(content, PARTS, sector_size)
@@ -153,11 +166,11 @@ def disk_with(sector_size: int, status: BootStatus | None, **held: str) -> bytes
         where = PARTS[area]
         content[where.start : where.stop] = IMAGES[name].in_area(AREA_SIZE)
     if status is None:
-        return bytes(content)
+        return content
     device = SimulatedDisk(Snapshot(Base(bytes(content))), sector_size)
     disk = disk_on(device)
     disk.status.replace(replace(status, layout_hash=disk.gpt.layout_hash()))
-    return device.content.read(0, device.size)
+    return bytearray(device.content.read(0, device.size))
 
 
 def area_record(name: str, state: AreaState) -> AreaRecord:
@@ -178,73 +191,227 @@ def settled_record(primary: str, backup: str) -> BootStatus:
     )
 
 
-def settled(sector_size: int) -> bytes:
+V2_ON_V1 = settled_record("v2", "v1")
+HELD = {"primary": "v2", "backup": "v1"}
+
+
+def settled(sector_size: int) -> bytearray:
     """v2 runs, v1 is behind it, staging still has the bytes of v2."""
-    status = settled_record("v2", "v1")
-    return disk_with(sector_size, status, primary="v2", backup="v1", staging="v2")
+    return disk_with(sector_size, V2_ON_V1, **HELD, staging="v2")
 
 
-def delivered(sector_size: int) -> bytes:
+def settled_with_blank_staging(sector_size: int) -> bytearray:
+    """v2 runs, v1 is behind it, and nothing was ever staged."""
+    return disk_with(sector_size, V2_ON_V1, **HELD)
+
+
+def delivered(sector_size: int) -> bytearray:
     """A new disk: v1 in staging, nothing else."""
-    status = BootStatus(
-        StatusCode.WORKING,
-        Phase.INSTALL,
-        Area.NONE,
-        staging=area_record("v1", AreaState.VALID),
-    )
+    staged = area_record("v1", AreaState.VALID)
+    status = BootStatus(StatusCode.WORKING, Phase.INSTALL, Area.NONE, staging=staged)
     return disk_with(sector_size, status, staging="v1")
 
 
-def degraded(sector_size: int) -> bytes:
+def degraded(sector_size: int) -> bytearray:
     """v1 runs from backup, because v2 in primary is no good."""
-    status = enter(
-        settled_record("v2", "v1"), Phase.DEGRADED, primary=area_record("v2", AreaState.BAD)
+    bad = area_record("v2", AreaState.BAD)
+    status = enter(V2_ON_V1, Phase.DEGRADED, primary=bad)
+    content = disk_with(sector_size, status, **HELD, staging="v2")
+    content[PARTS["primary"].start] ^= 1
+    return content
+
+
+def with_one_copy(sector_size: int) -> bytearray:
+    """v2 runs, v1 is behind it, the first copy of the record is garbage."""
+    content = settled(sector_size)
+    content[COPIES[0] : COPIES[0] + 512] = random_blocks(1, seed=9)[:512]
+    return content
+
+
+def with_stale_copy(sector_size: int) -> bytearray:
+    """v2 runs, v1 is behind it, the second copy of the record is older: v1 ran, with nothing
+    behind it."""
+    content = settled(sector_size)
+    older = replace(
+        settled_record("v1", "v1"),
+        backup=AreaRecord(),
+        layout_hash=parse(bytes(content[COPIES[0] : COPIES[0] + 512])).layout_hash,
     )
-    content = bytearray(disk_with(sector_size, status, primary="v2", backup="v1", staging="v2"))
-    content[PARTS["primary"].start + BLOCK_SIZE] ^= 1
-    return bytes(content)
+    content[COPIES[1] : COPIES[1] + 512] = build(older)
+    return content
+
+
+def without_record(sector_size: int) -> bytearray:
+    """v2 in primary, v1 in backup, both copies of the record are garbage."""
+    content = disk_with(sector_size, None, **HELD)
+    for number, at in enumerate(COPIES):
+        content[at : at + 512] = random_blocks(1, seed=10 + number)[:512]
+    return content
+
+
+def rotten(sector_size: int) -> bytearray:
+    """v2 should run, but a block of every chunk of it rotted, the kernel's too; v1 is behind it."""
+    return _rot_primary(settled_with_blank_staging(sector_size))
+
+
+def rotten_and_staged(sector_size: int) -> bytearray:
+    """As ``rotten``, and v2 is kept in staging."""
+    status = replace(V2_ON_V1, staging=area_record("v2", AreaState.VALID))
+    return _rot_primary(disk_with(sector_size, status, **HELD, staging="v2"))
+
+
+def _rot_primary(content: bytearray) -> bytearray:
+    for block in range(KERNEL_BLOCK, BLOCKS, 8):
+        content[PARTS["primary"].start + block * BLOCK_SIZE] ^= 1
+    return content
 
 
 # --- ends ---------------------------------------------------------------------------------------
 
+AS_BEFORE = End("as before", 1, "IDLE", "primary", "v2 CONFIRMED", "v1 VALID", floor=1)
+ONLY_BEGUN = replace(AS_BEFORE, name="staging begun, and not asked again", staging="WRITING")
+UPDATED = End("updated", 1, "IDLE", "primary", "v3 CONFIRMED", "v2 VALID", floor=2)
+THROWN_BACK = End(
+    "thrown back", 1, "IDLE", "primary", "v2 CONFIRMED", "v2 VALID", floor=1, failed=("v3",)
+)
+TRIES_CUT_OFF = replace(THROWN_BACK, name="every try cut off")
+DEGRADED = End("degraded", 2, "DEGRADED", "backup", "v2 BAD, holds ?", "v1 VALID", floor=1)
+ON_V1 = End("v1 alone", 1, "IDLE", "primary", "v1 CONFIRMED", "v1 VALID", floor=1)
+HALTED = End("halted", 1, "HALT", "none", "v1 BAD", "EMPTY", failed=("v1",), starts=False)
 
-def idle(name: str, primary: str, backup: str, **more: object) -> End:
-    """IDLE with a confirmed image in primary; the floor is that of the image."""
-    facts: dict[str, object] = {"floor": IMAGES[primary].manifest.floor} | more
-    return End(
-        name, 1, "IDLE", "primary", f"{primary} CONFIRMED", f"{backup} VALID", **facts  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-AS_BEFORE = idle("never asked", "v2", "v1")
-ONLY_BEGUN = idle("staging begun, not finished, not asked again", "v2", "v1", staging="WRITING")
-UPDATED = idle("updated", "v3", "v2")
-THROWN_BACK = idle("thrown back", "v2", "v2", failed=("v3",))
-TRIES_CUT_OFF = replace(THROWN_BACK, name="every try cut off: thrown back")
-
+UPDATE = Scenario(
+    "update",
+    "v2 runs; v3 is staged, installed, tried and confirmed",
+    settled,
+    ask=StageImage("v3"),
+    copies=("staging", "backup", "copy"),
+    end=UPDATED,
+    fallbacks=(AS_BEFORE, ONLY_BEGUN, TRIES_CUT_OFF),
+    leaves="v2",
+)
+BAD_IMAGE = Scenario(
+    "bad-image",
+    "v3 is installed and rejects itself at every try; v2 is restored",
+    settled,
+    ask=StageImage("v3"),
+    good=frozenset({"v1", "v2"}),
+    rejects=frozenset({"v3"}),
+    copies=("staging", "backup", "copy", "restore"),
+    end=THROWN_BACK,
+    fallbacks=(AS_BEFORE, ONLY_BEGUN),
+    leaves="v3",
+    carries=CARRIES | {"RESTORE"},
+)
 SCENARIOS = (
-    Scenario(
-        "update",
-        "v2 runs; v3 is staged, installed, tried and confirmed",
-        settled,
-        ask=StageImage("v3"),
+    UPDATE,
+    replace(UPDATE, name="update-4k", about="the same, sectors of 4096 bytes", sector_size=4096),
+    BAD_IMAGE,
+    replace(
+        BAD_IMAGE,
+        name="hanging-image",
+        about="v3 is installed and hangs until its tries are used up; v2 is restored",
+        rejects=frozenset(),
+    ),
+    replace(
+        BAD_IMAGE,
+        name="hanging-image-no-restore",
+        about="the same with restoring switched off: v2 runs from backup from then on",
+        rejects=frozenset(),
+        policy=Policy(restore=False),
         copies=("staging", "backup", "copy"),
-        end=UPDATED,
-        fallbacks=(AS_BEFORE, ONLY_BEGUN, TRIES_CUT_OFF),
+        end=End("degraded", 2, "DEGRADED", "backup", "v3 BAD", "v2 VALID", floor=1, failed=("v3",)),
+    ),
+    Scenario(
+        "refused-image",
+        "an image for another machine type is staged, checked and refused",
+        settled,
+        ask=StageImage("foreign"),
+        copies=("staging",),
+        end=replace(AS_BEFORE, name="refused", staging="? BAD"),
+        fallbacks=(AS_BEFORE, ONLY_BEGUN),
+    ),
+    Scenario(
+        "rollback",
+        "v2 runs; the operator asks to go back to v1",
+        settled,
+        ask=RollBack(),
+        copies=("restore",),
+        end=replace(ON_V1, name="rolled back"),
+        fallbacks=(AS_BEFORE,),
         leaves="v2",
     ),
     Scenario(
-        "bad-image",
-        "v3 is installed, rejects itself at every try, and v2 is restored",
-        settled,
+        "first-installation",
+        "a delivered disk installs v1, tries it, and fills the backup",
+        delivered,
+        copies=("copy", "backup"),
+        end=replace(ON_V1, name="installed", floor=0),
+        fallbacks=(HALTED,),
+        proven=frozenset(),
+        is_first=True,
+    ),
+    Scenario(
+        "update-degraded",
+        "v1 runs from backup, primary is no good; v3 is staged and installed",
+        degraded,
         ask=StageImage("v3"),
-        good=frozenset({"v1", "v2"}),
-        rejects=frozenset({"v3"}),
-        copies=("staging", "backup", "copy", "restore"),
-        end=THROWN_BACK,
-        fallbacks=(AS_BEFORE, ONLY_BEGUN),
-        leaves="v3",
-        carries=CARRIES | {"RESTORE"},
+        copies=("staging", "copy"),
+        end=replace(UPDATED, backup="v1 VALID"),
+        fallbacks=(
+            DEGRADED,
+            replace(DEGRADED, name="staging begun, and not asked again", staging="WRITING"),
+            replace(ON_V1, name="every try cut off", failed=("v3",)),
+        ),
+        leaves="v1",
+    ),
+    Scenario(
+        "staging-resumed",
+        "v2 runs; an agent stages v3, again after every cut, until it is installed",
+        settled_with_blank_staging,
+        ask=StageImage("v3", repeats=True),
+        copies=("staging", "backup", "copy"),
+        end=UPDATED,
+        fallbacks=(TRIES_CUT_OFF,),
+        leaves="v2",
+    ),
+    Scenario(
+        "repair-first-copy",
+        "one copy of the record is garbage and is repaired",
+        with_one_copy,
+        copies=(),
+        end=AS_BEFORE,
+    ),
+    Scenario(
+        "repair-stale-copy",
+        "the second copy of the record is an older one and is repaired",
+        with_stale_copy,
+        copies=(),
+        end=AS_BEFORE,
+    ),
+    Scenario(
+        "record-lost",
+        "both copies of the record are garbage; v2 starts on trial, v1 is behind it",
+        without_record,
+        copies=(),
+        end=AS_BEFORE,
+        fallbacks=(replace(ON_V1, name="every try cut off", failed=("v2",)),),
+        proven=frozenset({"v1"}),
+    ),
+    Scenario(
+        "rot-from-backup",
+        "v2 rotted in primary; v1 is restored from backup",
+        rotten,
+        copies=("restore",),
+        end=ON_V1,
+        rotten_until=1,
+    ),
+    Scenario(
+        "rot-from-staging",
+        "v2 rotted in primary; it is repaired from staging",
+        rotten_and_staged,
+        copies=("copy",),
+        end=AS_BEFORE,
+        rotten_until=1,
     ),
 )
 BY_NAME = {one.name: one for one in SCENARIOS}

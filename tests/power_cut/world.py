@@ -12,9 +12,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
-from bootsvc.errors import BootsvcError, ConfirmRefusedError
+from bootsvc.errors import AlteredImageError, BootsvcError, ConfirmRefusedError
 from bootsvc.formats.boot_status import Area, Phase, Reason, Request
 from bootsvc.formats.gpt import NAMES, Gpt
 from bootsvc.os_side.staging import StagedImage, UpdateRequest, write_staging
@@ -26,6 +26,7 @@ from bootsvc.storage.device import Window
 from bootsvc.storage.disk import ROLE_OF_AREA, Disk, disk_on
 from bootsvc.storage.image_area import CopyCounts, Footer, read_footer, read_leaves
 from bootsvc.storage.status_store import StatusStore
+from bootsvc.units import BLOCK_SIZE
 from tests.images import COMPATIBLE, KEY
 from tests.power_cut import oracle
 from tests.power_cut.disk import (
@@ -38,7 +39,16 @@ from tests.power_cut.disk import (
     WasRead,
     Written,
 )
-from tests.power_cut.scenarios import CHUNK_SIZE, IMAGES, RollBack, Scenario, StageImage
+from tests.power_cut.parsed import parsed_once
+from tests.power_cut.scenarios import (
+    CHUNK_SIZE,
+    IMAGES,
+    KERNEL_BLOCK,
+    PARTS,
+    RollBack,
+    Scenario,
+    StageImage,
+)
 
 SITE = Site((KEY.public(),), COMPATIBLE)
 NOW_S = 1_700_000_000
@@ -90,7 +100,7 @@ class Step:
         """Nothing changed, so nothing ever will."""
         return self.after.key == self.before.key
 
-    @property
+    @cached_property
     def asked_at(self) -> int:
         """Number of the operation before which the OS began to ask; behind the last: it did not."""
         number = 0
@@ -118,13 +128,14 @@ def power_on_device(scenario: Scenario, state: State, device: SimulatedDisk) -> 
     told: list[str] = []
     at_boot, booted, problem, asks = None, "", "", state.asks
     try:
-        runner, outcome = _run_updater(scenario, device, told)
-        if isinstance(outcome, Boot):
-            at_boot, booted = device.content, outcome.area.name.lower()
-            device.mark(HAND_OVER)
-            asks = _run_os(scenario, state, runner, outcome, device, told)
-        else:
-            told.append(f"halts: {outcome.reason.name}")
+        with parsed_once():
+            runner, outcome = _run_updater(scenario, device, told)
+            if isinstance(outcome, Boot):
+                at_boot, booted = device.content, outcome.area.name.lower()
+                device.mark(HAND_OVER)
+                asks = _run_os(scenario, state, runner, outcome, device, told)
+            else:
+                told.append(f"halts: {outcome.reason.name}")
     except Exception as exc:  # noqa: BLE001 - whatever product code lets out is a finding
         problem = f"{type(exc).__name__}: {exc}"
     after = State(device.content, asks)
@@ -202,7 +213,19 @@ def _run_updater(
         chunk_size=CHUNK_SIZE,
     )
     runner = Runner(_disk_on(device), start, _Listener(device, told))
-    return runner, runner.run()
+    outcome = runner.run()
+    while isinstance(outcome, Boot) and _kernel_is_altered(device, outcome.area):
+        runner.could_not_boot(outcome.area, AlteredImageError("the kernel differs"))
+        outcome = runner.run()
+    return runner, outcome
+
+
+def _kernel_is_altered(device: SimulatedDisk, area: Area) -> bool:
+    """Whether the hand-over would refuse what it is about to load."""
+    at = KERNEL_BLOCK * BLOCK_SIZE
+    start = PARTS[area.name.lower()].start + at
+    kernel = device.content.read(start, BLOCK_SIZE)
+    return all(image.content[at : at + BLOCK_SIZE] != kernel for image in IMAGES.values())
 
 
 def fresh_id(scenario: Scenario, content: Snapshot) -> bytes:
