@@ -154,6 +154,8 @@ class WriteLog:
                 raise self._bad(number, f"has unknown flags {flags:#x}")
             if first + sectors > MAX_DISK // self._sector:
                 raise self._bad(number, f"writes {sectors} sectors at {first}")
+            if flags & Flag.MARK and sectors:
+                raise self._bad(number, "is a mark and a write at once")
             if mark > (self._sector - _ENTRY.size if flags & Flag.MARK else 0):
                 raise self._bad(number, f"has a mark of {mark} bytes")
             data_at = at + (_ENTRY.size if flags & Flag.MARK else self._sector)
@@ -231,7 +233,9 @@ class Replay:
             ValueError: it is beyond that already, or the log is shorter.
         """
         if not self.position <= position <= len(self._log.entries):
-            raise ValueError(f"from entry {self.position} to {position} of {self._log.entries}")
+            raise ValueError(
+                f"from entry {self.position} to {position} of {len(self._log.entries)}"
+            )
         with self._path.open("r+b") as file:
             for entry in self._log.entries[self.position : position]:
                 if entry.is_write:

@@ -65,6 +65,21 @@ def test_a_drive_can_be_reopened_and_reports_errors_to_the_guest() -> None:
     assert device["bootindex"] == 0
 
 
+def test_a_recorded_drive_keeps_its_log_below_the_format() -> None:
+    command = _command(Machine(drives=(Drive(Path("/d"), write_log=Path("/log")),)))
+    (node,) = (json.loads(value) for value in _values(command, "-blockdev"))
+    recorder = node["file"]["file"]
+    assert recorder["driver"] == "blklogwrites"
+    assert recorder["file"]["filename"] == "/d"
+    assert recorder["log"]["filename"] == "/log"
+
+
+def test_only_a_raw_drive_can_be_recorded() -> None:
+    drive = Drive(Path("/d"), format="qcow2", write_log=Path("/log"))
+    with pytest.raises(ValueError, match="only a raw disk can be recorded"):
+        _command(Machine(drives=(drive,)))
+
+
 def test_each_bus_has_its_device_and_sector_size() -> None:
     buses: tuple[Literal["virtio", "nvme", "ide", "sata"], ...] = ("virtio", "nvme", "ide", "sata")
     drives = tuple(Drive(Path(f"/d/{bus}"), bus=bus, sector_bytes=4096) for bus in buses)
@@ -133,7 +148,10 @@ def test_the_interactive_machine_is_the_same_board_on_the_terminal() -> None:
     [
         Machine(),
         Machine(
-            drives=(Drive(Path("/a")), Drive(Path("/b"), format="qcow2", bus="nvme")),
+            drives=(
+                Drive(Path("/a"), write_log=Path("/log")),
+                Drive(Path("/b"), format="qcow2", bus="nvme"),
+            ),
             memory_mib=128,
             watchdog="i6300esb",
             kernel=Path("/k"),

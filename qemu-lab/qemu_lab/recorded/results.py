@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qemu_lab.recorded.boots import Booted
-from qemu_lab.recorded.cuts import Cut
+from qemu_lab.recorded.cuts import Cut, touches
 from qemu_lab.recorded.judge import Outcome
-from qemu_lab.recorded.oracle import AREAS
+from qemu_lab.recorded.oracle import AREAS, Oracle
 from qemu_lab.recorded.order import Order
 from qemu_lab.recorded.replaying import Judged
 from qemu_lab.write_log import WriteLog
@@ -23,7 +23,8 @@ class Results:
     """Everything that was found.
 
     Attributes:
-        writes, flushes, entries: of the log.
+        entries, writes, flushes: of the log.
+        writes_by_area: how many of the writes went to which area.
         same_end: the log replayed to its end gives the disk that the machine left.
         order: of the writes.
         rebuilt: how many disks were rebuilt, by kind of cut.
@@ -35,6 +36,7 @@ class Results:
     entries: int
     writes: int
     flushes: int
+    writes_by_area: dict[str, int]
     same_end: bool
     order: Order
     rebuilt: dict[str, int]
@@ -44,12 +46,16 @@ class Results:
     seed: int
 
     @classmethod
-    def of_log(cls, log: WriteLog, cuts: Sequence[Cut], **others: Any) -> Results:
+    def of_log(cls, log: WriteLog, oracle: Oracle, cuts: Sequence[Cut], **others: Any) -> Results:
         """With what the log and the cuts tell by themselves."""
         return cls(
             entries=len(log.entries),
             writes=sum(entry.is_write for entry in log.entries),
             flushes=sum(entry.is_flush for entry in log.entries),
+            writes_by_area={
+                AREAS[area]: sum(touches(entry, [where]) for entry in log.entries)
+                for area, where in oracle.areas.items()
+            },
             rebuilt=dict(Counter(cut.kind for cut in cuts)),
             **others,
         )
@@ -82,6 +88,7 @@ class Results:
             "is_right": self.is_right,
             "seed": self.seed,
             "log": {"entries": self.entries, "writes": self.writes, "flushes": self.flushes},
+            "writes_by_area": self.writes_by_area,
             "same_end": self.same_end,
             "order": {
                 "records": len(self.order.steps),
@@ -111,8 +118,10 @@ class Results:
         """The same for a person."""
         rebuilt = ", ".join(f"{kind} {count:,}" for kind, count in self.rebuilt.items())
         outcomes = ", ".join(f"{name} {count:,}" for name, count in self.outcomes.items())
+        writes = ", ".join(f"{area} {count}" for area, count in self.writes_by_area.items())
         rows = [
             ("log", f"{self.entries:,} entries: {self.writes:,} writes, {self.flushes:,} flushes"),
+            ("writes to areas", writes),
             ("replayed to its end", "the machine's own disk" if self.same_end else "ANOTHER DISK"),
             ("copies of records", f"{len(self.order.steps):,}, each read back before the next"),
         ]

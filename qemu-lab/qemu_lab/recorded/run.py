@@ -75,6 +75,7 @@ def run(folder: Path, plan: Plan, make_vm: MakeVM, say: Say) -> Results:
         booted = boot_all(work, spread(judged, plan.boots), make_vm)
     return Results.of_log(
         log,
+        work.judge.oracle,
         cuts,
         same_end=same_end,
         order=order,
