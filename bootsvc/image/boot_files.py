@@ -81,7 +81,7 @@ def combine_options(found: str, extra: Sequence[str]) -> str:
         BootError: ``extra`` names an option that the updater sets.
     """
     for text in extra:
-        kept = image_words(text)
+        kept = set(image_words(text))
         for word in split_words(text):
             if word not in kept or word.startswith("init="):
                 raise BootError(

@@ -46,6 +46,9 @@ MAX_NOTES_SIZE = 16 * KIB
 
 _ELF = b"\x7fELF"
 
+_STUMBLES = (ValueError, LookupError, TypeError, OverflowError, struct.error)
+"""What pyelftools raises, beside errors of its own, over numbers that lead nowhere."""
+
 _TABLES = (
     ("e_ph", "Elf_Phdr", "p_type", "PT_NOTE", "p_offset", "p_filesz"),
     ("e_sh", "Elf_Shdr", "sh_type", "SHT_NOTE", "sh_offset", "sh_size"),
@@ -114,7 +117,7 @@ def elf_build_id(data: bytes) -> str:
         for offset, size in _note_places(ELFFile(BytesIO(data))):
             if build_id := build_id_among(data[offset : offset + min(size, MAX_NOTES_SIZE)]):
                 return build_id
-    except (ELFError, ValueError, KeyError, OverflowError, struct.error) as exc:
+    except (ELFError, *_STUMBLES) as exc:
         raise FormatError(f"kernel: damaged ELF file: {exc}") from exc
     return ""
 
