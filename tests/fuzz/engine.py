@@ -37,7 +37,6 @@ class Guard:
     def __init__(self, target: Target, findings: Path) -> None:
         self._target = target
         self._findings = findings
-        self._known: set[str] = set()
         self._count = 0
         self._highest = 0
 
@@ -59,10 +58,10 @@ class Guard:
     def _keep(self, data: bytes, exc: Exception) -> None:
         frames = traceback.extract_tb(exc.__traceback__)
         kind = f"{type(exc).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        if kind in self._known:
+        digest = hashlib.sha256(kind.encode()).hexdigest()
+        path = self._findings / f"{self._target.name}-{digest[:12]}"
+        if path.exists():
             return
-        self._known.add(kind)
-        path = self._findings / f"{self._target.name}-{hashlib.sha256(data).hexdigest()[:12]}"
         path.write_bytes(data)
         path.with_suffix(".txt").write_text("".join(traceback.format_exception(exc)))
 

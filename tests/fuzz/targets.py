@@ -1,8 +1,7 @@
 """The table of all targets: every parser of bytes that bootsvc has not come to trust yet.
 
 The memory bounds are stated from the parser's own limits: a few copies of the longest input that
-it accepts, and what construct, json or the standard library make of it. ``READERS`` is what
-unpacking the formats' declarations costs however short the input is.
+it accepts, and what construct, json or the standard library make of it.
 """
 
 from __future__ import annotations
