@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
 from bootsvc.formats import failed_list
 from bootsvc.formats.boot_status import NO_IDENTITY, AreaState, BootStatus
+from bootsvc.storage.files import replace_file
 
 
 def remember(data: Path, status: BootStatus) -> bool:
@@ -29,20 +29,5 @@ def remember(data: Path, status: BootStatus) -> bool:
     wanted = failed_list.merged(status.failed, known, good)
     if wanted == known:
         return False
-    _replace(path, failed_list.build(wanted))
+    replace_file(path, failed_list.build(wanted))
     return True
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: after a power cut it holds the old bytes or the new ones."""
-    new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from bootsvc.errors import BootsvcError, ImageError, StorageError
 from bootsvc.storage.device import Device, DirectDevice
+from bootsvc.storage.files import flush_folder
 from bootsvc.storage.image_area import (
     CopyCounts,
     Footer,
@@ -199,7 +200,7 @@ def _write(area: Device, path: Path, footer: Footer, leaves: bytes, watch: Watch
         with open_bimg(part) as (copy, _), watch("read restore point back", size) as bar:
             verify_copy(copy, footer, leaves, bar.tick)
         part.replace(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     finally:
         # Where not even this works, the next keeping removes it.
         with suppress(OSError):
@@ -222,7 +223,7 @@ def _make_folder(folder: Path) -> None:
     """An image may hold secrets that its own file permissions guard: the folder is root's alone."""
     if not folder.is_dir():
         folder.mkdir(mode=0o700)
-        _flush_folder(folder.parent)
+        flush_folder(folder.parent)
 
 
 def _make_blank(path: Path, size: int) -> None:
@@ -242,15 +243,7 @@ def _remove_damaged(path: Path) -> None:
     """Before its room is counted, and for good: it must not stand there after a power cut."""
     if path.exists():
         path.unlink()
-        _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        flush_folder(path.parent)
 
 
 @contextmanager

@@ -106,7 +106,8 @@ class ForgetfulFolder:
     def _replace(self, old: Any, new: Any) -> None:
         if self._is_ours(new):
             self._step("rename")
-            self._named(Path(new), lambda: self._real["replace"](new, old))
+            before = Path(new).read_bytes() if Path(new).exists() else None
+            self._named(Path(new), lambda: self._take_back_name(old, new, before))
         self._real["replace"](old, new)
 
     def _unlink(self, path: Any) -> None:
@@ -137,6 +138,11 @@ class ForgetfulFolder:
 
     def _named(self, path: Path, undo: Callable[[], object]) -> None:
         self._names.append(Pending(path.parent.stat().st_ino, undo))
+
+    def _take_back_name(self, old: Any, new: Any, before: bytes | None) -> None:
+        self._real["replace"](new, old)
+        if before is not None:
+            Path(new).write_bytes(before)
 
     def _changed(self, path: Path, undo: Callable[[Any], object]) -> None:
         """The file may have another name by the time this is taken back."""

@@ -1,6 +1,6 @@
 """Data learns from the record which images failed here."""
 
-import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from bootsvc.formats.boot_status import (
 )
 from bootsvc.formats.failed_list import NAME, build, parse
 from bootsvc.os_side.failed_images import remember
+from tests.os_side.forgetful import ForgetfulFolder, PowerCut
 
 GOOD, BAD, OLDER = (bytes([letter]) * 32 for letter in b"GBO")
 RECORD = BootStatus(
@@ -56,19 +57,21 @@ def test_only_an_image_that_is_confirmed_is_forgiven(tmp_path: Path, state: Area
     assert remembered(tmp_path) == ((BAD,) if state is AreaState.CONFIRMED else (BAD, GOOD))
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_list_cut_short_while_it_is_written_is_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+@pytest.mark.parametrize("content", [False, True])
+@pytest.mark.parametrize("names", [False, True])
+def test_a_power_cut_at_any_step_leaves_the_old_list_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bool, names: bool
 ) -> None:
-    (tmp_path / NAME).write_bytes(build([OLDER]))
-
-    def cut(*_: object) -> None:
-        raise OSError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os if step == "fsync" else Path, step, cut)
-        with pytest.raises(OSError, match="power cut"):
+    found = set()
+    for number in range(20):
+        (tmp_path / NAME).write_bytes(build([OLDER]))
+        watched = ForgetfulFolder(tmp_path, stop_at=number)
+        with monkeypatch.context() as patch, suppress(PowerCut):
+            watched.install(patch)
             remember(tmp_path, RECORD)
-    assert remembered(tmp_path) == (OLDER,)
-    assert remember(tmp_path, RECORD)
-    assert remembered(tmp_path) == (BAD, OLDER)
+        watched.lose(content=content, names=names)
+        found.add(remembered(tmp_path))
+        remember(tmp_path, RECORD)
+        assert remembered(tmp_path) == (BAD, OLDER)
+    assert watched.done == ["create", "write", "flush", "rename", "flush folder"]
+    assert found == {(OLDER,), (BAD, OLDER)}

@@ -1,0 +1,34 @@
+"""Files in data that stand whole after every power cut: written, flushed, and only then named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give the file at ``path`` a new content: after a power cut it holds the old or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old file still stands.
+    """
+    new = path.with_name(f".{path.name}.new")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        done = 0
+        while done < len(content):
+            done += os.pwritev(fd, [content[done:]], done)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(new, path)  # noqa: PTH105 - the tests' power cuts are in os's functions
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the names in ``folder`` reach the medium. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
