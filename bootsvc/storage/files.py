@@ -21,7 +21,7 @@ def replace_file(path: Path, content: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.replace(new, path)  # noqa: PTH105 - the tests' power cuts are in os's functions
+    new.replace(path)
     flush_folder(path.parent)
 
 
