@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "corpus"
 MOST_FILES = 60
 MOST_BYTES = 200 * KIB
 LONGEST_FILE = 4 * KIB
-MOST_CHOSEN = 3
+MOST_CHOSEN = 4
 """Files of one folder, beside findings."""
 
 FINDING = "found-"

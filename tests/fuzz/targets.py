@@ -25,7 +25,7 @@ from tests.fuzz import parsers, seeds
 from tests.fuzz.parsers import UNPACKED, UNPACKER_MEMORY
 from tests.fuzz.target import Target
 
-SMALL = 512 * KIB
+SMALL = 256 * KIB
 """For formats of fixed size: a sector or a block, and the objects made of its fields."""
 
 TEXT = 2 * MIB
@@ -258,7 +258,7 @@ TARGETS = {
             "image-file",
             parsers.image_file,
             _IMAGE,
-            8 * MIB,
+            4 * MIB,
             seeds.image_files,
             "image-file",
             16 * KIB,
@@ -267,7 +267,7 @@ TARGETS = {
             "image-file-repaired",
             parsers.image_file_repaired,
             _IMAGE,
-            8 * MIB,
+            4 * MIB,
             seeds.image_parts,
             "image-file",
             words=_MANIFEST_WORDS,

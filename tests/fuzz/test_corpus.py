@@ -8,6 +8,7 @@ import pytest
 
 from bootsvc.errors import BootsvcError
 from tests.fuzz import corpus
+from tests.fuzz.__main__ import main
 from tests.fuzz.target import HangError, MemoryBoundError, Target
 from tests.fuzz.targets import TARGETS
 
@@ -86,3 +87,26 @@ def test_findings_stay_and_a_better_input_takes_the_place_of_another(
     assert corpus.keep(TARGETS["public-key"], [b"g" * 64]) == 1
     kept = {path.read_bytes() for path in (tmp_path / "key").iterdir()}
     assert kept == {b"found-long-ago", b"g" * 64}
+
+
+def test_the_bounds_of_every_target_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown] == list(TARGETS)
+    assert "256.0 KiB" in shown[0]
+    assert "errors: FormatError" in shown[0]
+
+
+def test_one_input_can_be_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "input").write_bytes(TARGETS["record"].seeds()[0])
+    assert main(["record", "--repeat", str(tmp_path / "input")]) == 0
+    assert capsys.readouterr().out == "record: accepted\n"
+
+
+@pytest.mark.parametrize("words", [["recrod"], ["--repeat", "x"]])
+def test_a_target_that_is_not_named_rightly_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "target" in capsys.readouterr().err
