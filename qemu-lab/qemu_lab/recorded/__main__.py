@@ -22,7 +22,7 @@ from qemu_lab.vm import VM
 
 FOLDER = BUILD / "recorded"
 DOCUMENT = "recorded.json"
-OURS = ("*.img", "writes.log", "trace-*.txt", "vm*.txt", DOCUMENT)
+OURS = ("*.img", "writes.log", "trace-*.txt", "*.console.txt", "*.qemu.txt", DOCUMENT)
 """What a run leaves, and the next one begins without."""
 
 
@@ -50,7 +50,7 @@ def _parse() -> argparse.Namespace:
     add("--subsets", type=int, default=2000, metavar="N", help="cuts between flushes (2000)")
     add("--boots", type=int, default=50, metavar="N", help="rebuilt disks to boot (50)")
     add("--seed", type=int, default=1, metavar="N", help="chooses the cuts between flushes (1)")
-    add("--jobs", type=int, default=2, metavar="N", help="processes that judge (2)")
+    add("--jobs", type=int, default=2, metavar="N", help="processes and machines at a time (2)")
     add("--out", type=Path, default=FOLDER, metavar="DIR", help="all files go here, made anew")
     add("--repeat", metavar="CUT", help="judge one cut of the recording in --out once more")
     return parser.parse_args()
@@ -62,12 +62,9 @@ def _run(folder: Path, plan: Plan) -> Results:
         for path in folder.glob(pattern):
             path.unlink()
     with ExitStack() as stack:
-        count = 0
 
-        def make_vm(machine: Machine) -> VM:
-            nonlocal count
-            count += 1
-            return stack.enter_context(VM(machine, folder, name=f"vm{count}"))
+        def make_vm(machine: Machine, name: str) -> VM:
+            return stack.enter_context(VM(machine, folder, name=name))
 
         results = run(folder, plan, make_vm, say)
     text = json.dumps(results.document(), indent=1)

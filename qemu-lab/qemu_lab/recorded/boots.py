@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +15,11 @@ from qemu_lab.recorded.oracle import AREAS, Oracle
 from qemu_lab.recorded.recording import MakeVM, direct_machine
 from qemu_lab.recorded.replaying import Judged, Work, rebuilds
 from qemu_lab.subject import BOOT_S
+from qemu_lab.vm import VM
 from qemu_lab.write_log import WriteLog
+
+Say = Callable[[str], None]
+"""Gets one line of progress."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +53,47 @@ class DiskFile:
         return read_range(self.path, part.start, part.stop - part.start)
 
 
-def boot_all(work: Work, chosen: list[Judged], make_vm: MakeVM) -> list[Booted]:
-    """Boot each of these disks once, one machine at a time."""
+def boot_all(
+    work: Work, chosen: Sequence[Judged], make_vm: MakeVM, jobs: int, say: Say
+) -> list[Booted]:
+    """Boot each of these disks once, ``jobs`` machines at a time."""
+    machine = direct_machine(Drive(work.recording.before))
+    shares = [share for share in (chosen[job::jobs] for job in range(jobs)) if share]
+    booted: list[Booted] = []
+
+    def boot_share(number: int, share: Sequence[Judged]) -> None:
+        # A machine dies with the thread that started it: this one waits for it.
+        disks = _disks(work, share, f"boot-{number}")
+        for index, (judged, disk) in enumerate(disks):
+            vm = make_vm(replace(machine, drives=(Drive(disk),)), f"boot-{number}-{index}")
+            one = _boot(judged, vm, DiskFile(disk), work.judge.oracle)
+            booted.append(one)
+            say(f"boot: {len(booted)} of {len(chosen)}; {one.label}: {one.found} {one.fault}")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(boot_share, *numbered) for numbered in enumerate(shares)]:
+            done.result()
+    order = [one.cut.label for one in chosen]
+    return sorted(booted, key=lambda one: order.index(one.label))
+
+
+def _disks(work: Work, share: Sequence[Judged], name: str) -> Iterator[tuple[Judged, Path]]:
+    """These disks as files, one after the other; each is gone at the next step."""
     log = WriteLog(work.recording.log)
-    verdicts = {one.cut: one for one in chosen}
-    booted = []
-    with TemporaryDirectory(dir=work.recording.folder, prefix="boot-") as folder:
-        disk, scratch = Path(folder) / "disk.img", Path(folder) / "replay.img"
-        for cut, _, replay in rebuilds(work, log, list(verdicts), scratch):
+    judged = {one.cut: one for one in share}
+    with TemporaryDirectory(dir=work.recording.folder, prefix=f"{name}-") as folder:
+        disk = Path(folder) / "disk.img"
+        for cut, _, replay in rebuilds(work, log, list(judged), Path(folder) / "replay.img"):
             replay.write_out(disk, cut.arrived)
-            booted.append(_boot(verdicts[cut], disk, work.judge.oracle, make_vm))
+            yield judged[cut], disk
             disk.unlink()
-    return booted
 
 
-def _boot(judged: Judged, disk: Path, oracle: Oracle, make_vm: MakeVM) -> Booted:
+def _boot(judged: Judged, vm: VM, disk: DiskFile, oracle: Oracle) -> Booted:
     started = judged.verdict.first_start
     wanted = "no start"
     if started is not None:
         wanted = f"image {started.image} in {AREAS[started.area]} trial={int(started.is_trial)}"
-    vm = make_vm(direct_machine(Drive(disk)))
     try:
         vm.start()
         hello = vm.port.wait_hello(BOOT_S)
@@ -75,5 +102,5 @@ def _boot(judged: Judged, disk: Path, oracle: Oracle, make_vm: MakeVM) -> Booted
         found = str(error).partition("\n")[0]
     finally:
         vm.close()
-    fault = oracle.fault_of_record(DiskFile(disk)) or ""
+    fault = oracle.fault_of_record(disk) or ""
     return Booted(judged.cut.label, wanted, found, fault)

@@ -21,7 +21,7 @@ from qemu_lab.recorded.oracle import AREAS, Oracle
 from qemu_lab.subject import Record
 
 MAX_STARTS = 6
-"""An update that goes on after a cut takes two: the trial, and one in which nothing is done."""
+"""Above what any cut takes: two, the trial and a start in which nothing is left to do."""
 
 NOW_S = 1_767_225_600
 

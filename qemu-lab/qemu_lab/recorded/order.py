@@ -100,9 +100,8 @@ def check_writes(oracle: Oracle, before: Bytes, log: WriteLog, order: Order) -> 
         named = {durable.boot_area, *(step.record.boot_area for step in on_the_way)}
         written = {area for area, where in oracle.areas.items() if touches(entry, [where])}
         for area in sorted(written & named):
-            violated(
-                entry, "named_area_untouched", f"{AREAS[area]} changes while a record names it"
-            )
+            text = f"{AREAS[area]} changes while a record names it"
+            violated(entry, "named_area_untouched", text)
         unflushed |= written
         for step in _steps(oracle, log, entry):
             if on_the_way:
@@ -127,10 +126,7 @@ def _steps(oracle: Oracle, log: WriteLog, entry: Entry) -> list[Step]:
 
 
 def check_reads(
-    oracle: Oracle,
-    before: Bytes,
-    starts: Sequence[Sequence[Request]],
-    order: Order,
+    oracle: Oracle, before: Bytes, starts: Sequence[Sequence[Request]], order: Order
 ) -> None:
     """Walk the trace of each start: every record and every area named anew was read back.
 
@@ -173,7 +169,7 @@ def _check_area(
         for one in requests
         if one.kind == "write" and _meets(one.where, where) and one.submitted < copy.submitted
     ]
-    flushed = _flushed_after(requests, max(written, default=-1)) if written else -1
+    flushed = _flushed_after(requests, max(written)) if written else -1
     sectors: set[int] = set()
     for one in requests:
         if one.kind == "read" and flushed < one.submitted and one.completed < copy.submitted:

@@ -30,8 +30,8 @@ from qemu_lab.vm import VM
 FORMER, FIRST, SECOND = 1, 2, 3
 """Numbers of the images: in the backup, in primary, and the update."""
 
-MakeVM = Callable[[Machine], VM]
-"""Makes a machine that is switched off; whoever gives it also closes it."""
+MakeVM = Callable[[Machine, str], VM]
+"""Makes a machine of this name that is switched off; whoever gives it also closes it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def record(folder: Path, make_vm: MakeVM) -> Recording:
     recording = Recording(folder, power_ons=2)
     update = small_image(SECOND)
     disk = Drive(recording.after, write_log=recording.log)
-    vm = make_vm(direct_machine(disk, update))
+    vm = make_vm(direct_machine(disk, update), "recorded")
     subject = _with_history(recording, vm)
 
     def power_on(number: int) -> None:

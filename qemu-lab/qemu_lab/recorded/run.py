@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qemu_lab.recorded.boots import boot_all
+from qemu_lab.recorded.boots import Say, boot_all
 from qemu_lab.recorded.cuts import Cut
 from qemu_lab.recorded.order import Order, check_order
 from qemu_lab.recorded.recording import MakeVM, Recording, judge_for, record
 from qemu_lab.recorded.replaying import Judged, Work, judge_all, spread
 from qemu_lab.recorded.results import Results
 from qemu_lab.write_log import Replay, WriteLog
-
-Say = Callable[[str], None]
-"""Gets one line of progress."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Plan:
         subsets: cuts between flushes, at most.
         boots: rebuilt disks to be booted in a virtual machine.
         seed: chooses the cuts between flushes.
-        jobs: processes that judge.
+        jobs: processes that judge, and machines that run, at a time.
     """
 
     subsets: int
@@ -72,7 +69,7 @@ def run(folder: Path, plan: Plan, make_vm: MakeVM, say: Say) -> Results:
     with watch.part("judge"):
         judged = _judge(work, cuts, plan.jobs, say)
     with watch.part("boot"):
-        booted = boot_all(work, spread(judged, plan.boots), make_vm)
+        booted = boot_all(work, spread(judged, plan.boots), make_vm, plan.jobs, say)
     return Results.of_log(
         log,
         work.judge.oracle,
