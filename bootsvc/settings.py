@@ -31,6 +31,8 @@ class Settings:
         restore_retries: restores that may fail by I/O before backup stays the working image.
         crash_limit: crashes of a confirmed image after which the backup takes over, 0 = never.
         watchdog_s: hardware watchdog armed before a trial start, 0 = none.
+        work_watchdog_s: hardware watchdog while the updater itself works: how long it may make no
+            progress, 0 = none.
         confirm_limit_s: how long a trial may run unconfirmed.
         disk_wait_s: how long the updater waits for its disk to appear.
     """
@@ -41,6 +43,7 @@ class Settings:
     restore_retries: int = 3
     crash_limit: int = 5
     watchdog_s: int = 60
+    work_watchdog_s: int = 300
     confirm_limit_s: int = 300
     disk_wait_s: int = 10
 
@@ -55,12 +58,20 @@ RANGES = {
     "restore_retries": (0, 20),
     "crash_limit": (0, 100),
     "watchdog_s": (0, 2000),
+    "work_watchdog_s": (0, 2000),
     "confirm_limit_s": (10, 86400),
     "disk_wait_s": (0, 600),
 }
 """Lowest and highest value of each number."""
 
-KERNEL_OPTIONS = ("tries", "restore", "watchdog_s", "confirm_limit_s", "disk_wait_s")
+KERNEL_OPTIONS = (
+    "tries",
+    "restore",
+    "watchdog_s",
+    "work_watchdog_s",
+    "confirm_limit_s",
+    "disk_wait_s",
+)
 """The settings that may be changed for one start as ``bootsvc.NAME=VALUE``."""
 
 _DEFAULTS = Settings()

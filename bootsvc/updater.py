@@ -24,6 +24,7 @@ from bootsvc.boot.cmdline import parse_options
 from bootsvc.boot.disks import find_disk, partition_node
 from bootsvc.boot.evidence import find_crash
 from bootsvc.boot.handover import RUN_DIR, Handover
+from bootsvc.boot.watchdog import Watchdog
 from bootsvc.console.reporter import ConsoleReporter
 from bootsvc.errors import BootError, BootsvcError, LayoutError, SettingsError
 from bootsvc.formats.boot_status import Reason
@@ -47,7 +48,6 @@ LAZY_IMPORTS = (
     "bootsvc.boot.backends",
     "bootsvc.boot.data",
     "bootsvc.boot.syscalls",
-    "bootsvc.boot.watchdog",
 )
 """Modules that are imported only when needed; the initramfs must carry them as well."""
 
@@ -64,6 +64,17 @@ class Clock:
     imported_s: float
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a start works with beside the disk and its runner."""
+
+    settings: Settings
+    cmdline: str
+    clock: Clock
+    reporter: ConsoleReporter
+    watchdog: Watchdog
+
+
 def main() -> int:
     """One start of the machine; see the exit codes above."""
     clock = Clock(_STARTED_S, time.clock_gettime(time.CLOCK_BOOTTIME))
@@ -73,11 +84,15 @@ def main() -> int:
     # A boot loader passes any bytes on; what is no UTF-8 is no option of ours.
     cmdline = CMDLINE_FILE.read_text("utf-8", errors="replace")
     settings = settings_for(cmdline, reporter)
+    watchdog = Watchdog()
+    reporter.say(watchdog.guard_work(settings.work_watchdog_s))
+    reporter.on_progress = watchdog.feed
     try:
-        disk = find_disk(settings.disk_wait_s)
+        disk = find_disk(settings.disk_wait_s, watchdog.feed)
     except BootsvcError as exc:
         return _halt(reporter, str(exc), exc.hint)
-    return _run(runner_on(disk, settings, reporter), settings, cmdline, clock, reporter)
+    around = Surroundings(settings, cmdline, clock, reporter, watchdog)
+    return _run(runner_on(disk, settings, reporter), around)
 
 
 def runner_on(disk: Disk, settings: Settings, reporter: ConsoleReporter) -> Runner:
@@ -103,9 +118,8 @@ def _failed_in_data(disk: Disk, reporter: ConsoleReporter) -> tuple[bytes, ...]:
     return failed_images(disk, reporter.say)
 
 
-def _run(
-    runner: Runner, settings: Settings, cmdline: str, clock: Clock, reporter: ConsoleReporter
-) -> int:
+def _run(runner: Runner, around: Surroundings) -> int:
+    reporter = around.reporter
     while True:
         outcome = runner.run()
         if isinstance(outcome, Halt):
@@ -114,42 +128,32 @@ def _run(
             return _halt(reporter, describe_reason(outcome.reason), "")
         decided_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
-            _hand_over(runner, outcome, settings, cmdline, clock, decided_s, reporter)
+            _hand_over(runner, outcome, around, decided_s)
         except BootsvcError as exc:
+            around.watchdog.guard_work(around.settings.work_watchdog_s)
             runner.could_not_boot(outcome.area, exc)
         else:
             return 0
 
 
-def _hand_over(
-    runner: Runner,
-    outcome: Boot,
-    settings: Settings,
-    cmdline: str,
-    clock: Clock,
-    decided_s: float,
-    reporter: ConsoleReporter,
-) -> None:
+def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: float) -> None:
     """Load and start what was decided; returns only for switch_root.
 
     Raises:
         BootError: it cannot be started.
     """
     from bootsvc.boot.backends import load as load_image  # these need ctypes
-    from bootsvc.boot.watchdog import arm
 
+    reporter, clock = around.reporter, around.clock
     disk = runner.disk
     footer = read_footer(disk.areas[outcome.area])
     if footer.identity != runner.seen.finding(outcome.area).identity:
         raise BootError(f"{outcome.area.name.lower()}: its footer changed since it was looked at")
     if outcome.alarm is not Reason.NONE:
         reporter.say(f"ALARM {describe_reason(outcome.alarm)}")
-    handover = _facts(disk, runner, outcome, footer.manifest.boot, settings)
+    handover = _facts(disk, runner, outcome, footer.manifest.boot, around.settings)
     record = {"schema": 1, "entries": reporter.entries, "handover": handover.kernel_facts()}
-    loaded = load_image(footer.manifest.boot, handover, cmdline, record)
-    if outcome.is_trial:
-        same_kernel = loaded.method == "switch_root"
-        reporter.say(arm(settings.watchdog_s, same_kernel=same_kernel))
+    loaded = load_image(footer.manifest.boot, handover, around.cmdline, record)
     loaded_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     reporter.say(
         f"seconds since the kernel began: python {clock.python_s:.3f}, "
@@ -162,7 +166,20 @@ def _hand_over(
         number=footer.manifest.number,
         trial=int(outcome.is_trial),
     )
+    os.sync()
+    _settle_watchdog(around, is_trial=outcome.is_trial, method=loaded.method)
     loaded.start()
+
+
+def _settle_watchdog(around: Surroundings, *, is_trial: bool, method: str) -> None:
+    """The last step before a start: whatever hangs before it is still guarded."""
+    if is_trial:
+        same_kernel = method == "switch_root"
+        said = around.watchdog.guard_trial(around.settings.watchdog_s, same_kernel=same_kernel)
+    else:
+        said = around.watchdog.stop()
+    if said:
+        around.reporter.say(said)
 
 
 def _facts(

@@ -114,13 +114,20 @@ def test_kernel_options_change_the_settings_of_one_start() -> None:
         "bootsvc.tries": "1",
         "bootsvc.restore": "off",
         "bootsvc.watchdog_s": "0",
+        "bootsvc.work_watchdog_s": "20",
         "bootsvc.confirm_limit_s": "30",
         "bootsvc.disk_wait_s": "60",
         "bootsvc.area": "primary",  # a fact, and no setting
         "tries": "9",
     }
     assert with_kernel_options(DEFAULTS, options) == replace(
-        DEFAULTS, tries=1, restore=False, watchdog_s=0, confirm_limit_s=30, disk_wait_s=60
+        DEFAULTS,
+        tries=1,
+        restore=False,
+        watchdog_s=0,
+        work_watchdog_s=20,
+        confirm_limit_s=30,
+        disk_wait_s=60,
     )
     assert with_kernel_options(DEFAULTS, {}) == DEFAULTS
 

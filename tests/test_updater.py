@@ -10,7 +10,7 @@ import pytest
 
 from bootsvc import settings as settings_module
 from bootsvc import updater
-from bootsvc.boot import backends, disks, watchdog
+from bootsvc.boot import backends, disks
 from bootsvc.boot.backends import Loaded
 from bootsvc.boot.handover import Handover
 from bootsvc.console.reporter import ConsoleReporter
@@ -39,7 +39,8 @@ class Start:
         self.loaded: list[Handover] = []
         self.records: list[object] = []
         self.started = 0
-        self.armed: list[tuple[int, bool]] = []
+        self.jumps_fail = 0
+        self.watchdog: list[tuple[object, ...]] = []
         self.unbootable: set[Area] = set()
         self.method = "switch_root"
         self.monkeypatch = monkeypatch
@@ -52,11 +53,12 @@ class Start:
             (updater, "find_crash", lambda: None),
             (updater, "partition_node", self.partition_node),
             (backends, "load", self.load),
-            (watchdog, "arm", self.arm),
+            (updater, "Watchdog", lambda: self),
         ):
             monkeypatch.setattr(target, name, value)
 
-    def find_disk(self, _: float) -> Disk:
+    def find_disk(self, _: float, looked: Callable[[], None]) -> Disk:
+        looked()
         return disk_on(DirectDevice(self.bench.path, writable=True))
 
     def partition_node(self, disk: Disk, role: str) -> Path:
@@ -70,11 +72,29 @@ class Start:
         return Loaded(self.method, self.start)
 
     def start(self) -> None:
+        if self.jumps_fail:
+            self.jumps_fail -= 1
+            raise BootError("the loaded kernel cannot be started")
         self.started += 1
 
-    def arm(self, timeout_s: int, *, same_kernel: bool) -> str:
+    # --- what it asks of the watchdog -------------------------------------------------------
+
+    def guard_work(self, timeout_s: int) -> str:
+        self.watchdog.append(("work", timeout_s))
+        return "watchdog: guards"
+
+    def feed(self) -> None:
+        if self.watchdog[-1] != ("fed",):
+            self.watchdog.append(("fed",))
+
+    def stop(self) -> str:
         assert not self.started
-        self.armed.append((timeout_s, same_kernel))
+        self.watchdog.append(("stopped",))
+        return ""
+
+    def guard_trial(self, timeout_s: int, *, same_kernel: bool) -> str:
+        assert not self.started
+        self.watchdog.append(("trial", timeout_s, same_kernel))
         return "watchdog: armed"
 
 
@@ -94,7 +114,7 @@ def test_the_confirmed_image_is_handed_its_facts(
     assert (facts.data_node, facts.data_guid) == ("", ""), "this disk has no data partition"
     assert (facts.overlay, facts.init, facts.alarm) == ("volatile", "/sbin/init", "")
     assert facts.confirm_limit_s == 300
-    assert not start.armed, "only a trial is guarded"
+    assert start.watchdog == [("work", 300), ("fed",), ("stopped",)]
     out = capsys.readouterr().out
     assert "ALARM" not in out
     assert out.splitlines()[0] == "bootsvc: stage=start"
@@ -117,7 +137,7 @@ def test_a_trial_is_guarded_by_the_watchdog_of_the_setting(
     start.bench.on_trial(TRANSACTION)
     start.method = method
     assert updater.main() == 0
-    assert start.armed == [(17, same_kernel)]
+    assert start.watchdog == [("work", 300), ("fed",), ("trial", 17, same_kernel)]
     assert (start.loaded[0].is_trial, start.loaded[0].transaction) == (True, TRANSACTION)
     assert start.bench.status.tries_left == 1, "the try is paid for before the start"
 
@@ -133,6 +153,22 @@ def test_an_image_that_cannot_be_loaded_gives_way_to_the_backup_with_an_alarm(
     out = capsys.readouterr().out
     assert "cannot start primary: /boot/vmlinuz: differs from its signed digest" in out
     assert "bootsvc: ALARM " in out
+
+
+def test_a_jump_that_fails_leaves_the_work_that_follows_guarded(start: Start) -> None:
+    start.jumps_fail = 1
+    assert updater.main() == 0
+    assert start.started == 1
+    assert start.watchdog == [
+        *(("work", 300), ("fed",), ("stopped",)),
+        *(("work", 300), ("fed",), ("stopped",)),
+    ]
+
+
+def test_the_time_of_the_works_watchdog_is_a_setting(start: Start) -> None:
+    start.settings.write_text('{"compatible": "test", "work_watchdog_s": 77}')
+    assert updater.main() == 0
+    assert start.watchdog[0] == ("work", 77)
 
 
 def test_without_anything_to_start_it_halts_with_the_reason_and_exit_code_3(
@@ -153,7 +189,7 @@ def test_without_a_disk_it_halts_and_says_what_to_do(
 ) -> None:  # fmt: skip
     (tmp_path / "block").mkdir()
     monkeypatch.setattr(disks, "SYS_BLOCK", tmp_path / "block")
-    monkeypatch.setattr(updater, "find_disk", lambda _: disks.find_disk(0))
+    monkeypatch.setattr(updater, "find_disk", lambda *_: disks.find_disk(0))
     assert updater.main() == 3
     out = capsys.readouterr().out
     assert "bootsvc: HALT: no disk with bootsvc's partitions" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bootsvc.errors import BootsvcError, LayoutError
@@ -13,11 +14,12 @@ SYS_BLOCK = Path("/sys/block")
 _NEVER = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")
 
 
-def find_disk(wait_s: float) -> Disk:
+def find_disk(wait_s: float, looked: Callable[[], None] = lambda: None) -> Disk:
     """The one disk with our partitions, open for writing.
 
     Args:
         wait_s: seconds to wait for it to appear.
+        looked: called whenever all disks were looked at in vain.
 
     Raises:
         LayoutError: none appeared, or there are several and nobody may guess (the first
@@ -28,6 +30,7 @@ def find_disk(wait_s: float) -> Disk:
         found, problems = _bootsvc_disks()
         if found or time.monotonic() >= deadline:
             break
+        looked()
         time.sleep(0.1)
     if len(found) == 1:
         return found[0]

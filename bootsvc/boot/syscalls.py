@@ -63,8 +63,8 @@ def kexec_file_load(kernel_fd: int, initrd_fd: int | None, cmdline: str) -> None
 
 
 def kexec_start() -> None:
-    """Jump into the loaded kernel; returns only by raising BootError."""
-    os.sync()
+    """Jump into the loaded kernel at once, unwritten data or not; returns only by raising
+    BootError."""
     _libc.reboot(ctypes.c_int(_REBOOT_CMD_KEXEC))
     raise _error("the loaded kernel cannot be started")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from bootsvc.console.render import progress_line, stage_line, work_line
 from bootsvc.sequence.actions import Action
@@ -11,10 +12,22 @@ from bootsvc.storage.image_area import CopyCounts
 PROGRESS_INTERVAL_S = 1.0
 
 
+def _nobody() -> None:
+    """Nobody listens."""
+
+
 class ConsoleReporter:
-    """Prints each change once and progress every second; ``entries`` is what is kept."""
+    """Prints each change once and progress every second.
+
+    Attributes:
+        entries: what is kept as the record of the start.
+        on_progress: called at every step of work and at every decision: whatever hangs makes none.
+    """
+
+    on_progress: Callable[[], None]
 
     def __init__(self) -> None:
+        self.on_progress = _nobody
         self.entries: list[dict[str, object]] = []
         self._work = ""
         self._total = 0
@@ -34,6 +47,7 @@ class ConsoleReporter:
 
     def tick(self, count: int) -> None:
         """``count`` bytes of it are done."""
+        self.on_progress()
         self._done = min(self._done + count, self._total)
         now = time.monotonic()
         if now - self._printed >= PROGRESS_INTERVAL_S:
@@ -59,6 +73,7 @@ class ConsoleReporter:
 
     def decided(self, action: Action) -> None:
         """Kept in the record of the start, not printed."""
+        self.on_progress()
         name = type(action).__name__.lower()
         where = {
             key: value.name.lower()

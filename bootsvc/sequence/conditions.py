@@ -20,6 +20,9 @@ Condition = Callable[[Observation], bool]
 MAX_COPIES = 2
 """A copy that reads back differently is made once more (DESIGN 4, VERIFY)."""
 
+MAX_HANGS = 2
+"""Work that hung is begun once more: a reset cures many a stuck disk, and not a broken one."""
+
 
 def always(_: Observation) -> bool:
     """The last row of every phase."""
@@ -72,6 +75,11 @@ def requested(request: Request) -> Condition:
     return lambda seen: records.of(seen).request is request
 
 
+def asked(seen: Observation) -> bool:
+    """Something was asked of this start."""
+    return records.of(seen).request is not Request.NONE
+
+
 def holds_same(one: Area, other: Area) -> Condition:
     """Both areas hold the same image, as far as their footers say."""
     return lambda seen: seen.finding(one).identity == seen.finding(other).identity
@@ -115,9 +123,22 @@ def has_new_crash(seen: Observation) -> bool:
     return seen.crash is not None and seen.crash.event != records.of(seen).crash_event
 
 
+def hung_too_often(seen: Observation) -> bool:
+    """With the crash found now, the work under way hung as often as it may."""
+    return has_new_crash(seen) and records.of(seen).crash_count + 1 >= MAX_HANGS
+
+
+def crashed_twice(seen: Observation) -> bool:
+    """The image, or reading it before its start, crashed so often that work beside starting it
+    waits for a confirmed start."""
+    return records.of(seen).crash_count >= MAX_HANGS
+
+
 def crashed_too_often(seen: Observation) -> bool:
-    """The crashes of a confirmed image have reached the limit."""
-    return records.of(seen).crash_count >= seen.policy.crash_limit > 0
+    """The crashes of a confirmed image have reached the limit. So many above it that reading the
+    backup must be what crashes, and primary is started as before."""
+    limit = seen.policy.crash_limit
+    return 0 < limit <= records.of(seen).crash_count < limit + MAX_HANGS
 
 
 def names_proven_primary(seen: Observation) -> bool:

@@ -21,21 +21,24 @@ from bootsvc.formats.boot_status import (
     Reason,
     Request,
 )
-from bootsvc.sequence import reconstruction, records
+from bootsvc.sequence import hangs, reconstruction, records
 from bootsvc.sequence.actions import Action, Boot, Copy, Halt, Look, Verify, Write
 from bootsvc.sequence.conditions import (
     Condition,
     always,
     as_recorded,
+    asked,
     backup_to_fill,
     both,
     copied,
     copy_failed,
     crashed_too_often,
+    crashed_twice,
     failed_before,
     has_backup,
     has_new_crash,
     holds_same,
+    hung_too_often,
     names_proven_primary,
     no,
     refused,
@@ -130,6 +133,14 @@ def refuse(phase: Phase, area: Area) -> Callable[[Observation], Action]:
     return lambda seen: Write(records.refused(seen, phase, area))
 
 
+def counting_hangs(given_up: Callable[[Observation], BootStatus]) -> tuple[Row, Row]:
+    """The first rows of a phase of work: evidence found here says that the work itself hung."""
+    return (
+        Row("hung again: give up",    hung_too_often,                     write(given_up)),
+        Row("hung: once more",        has_new_crash,                      write(hangs.counted)),
+    )  # fmt: skip
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 # fmt: off
@@ -172,6 +183,7 @@ CANNOT_WRITE = (
 )
 
 INSTALL = (
+    *counting_hangs(hangs.install_given_up),
     Row("refused once: not again",    staging_refused_before,             halt_as_recorded),
     Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
     Row("refused",                    refused(STAGING),                   refuse(Phase.INSTALL, STAGING)),
@@ -199,6 +211,7 @@ IDLE = (
         write(records.rot)),
     Row("rotten, no backup",          no(startable(PRIMARY)),             halt_for(PRIMARY)),
     # evidence of trouble
+    Row("request hung again: refuse", both(asked, hung_too_often),        write(hangs.request_given_up)),
     Row("count a crash",              has_new_crash,                      write(records.crash_counted)),
     Row("too many: read backup",      both(crashed_too_often, unread(BACKUP)), verify(BACKUP)),
     Row("too many: use the backup",   both(crashed_too_often, verified(BACKUP)), write(records.crashed)),
@@ -216,21 +229,22 @@ IDLE = (
         write(records.copying_past_changed_primary)),
     Row("nothing to fall back to",    requested(Request.UPDATE),          write(records.no_way_back)),
     # other requests
-    Row("read backup",                both(no(requested(Request.NONE)), unread(BACKUP)), verify(BACKUP)),
-    Row("backup is no use",           both(no(requested(Request.NONE)), refused(BACKUP)),
-        refuse(Phase.ROLLBACK, BACKUP)),
+    Row("read backup",                both(asked, unread(BACKUP)),          verify(BACKUP)),
+    Row("backup is no use",           both(asked, refused(BACKUP)),         refuse(Phase.ROLLBACK, BACKUP)),
     Row("start the backup once",      requested(Request.BOOT_BACKUP_ONCE),
         lambda seen: Write(records.request_done(seen), boot_once=BACKUP)),
     Row("nothing to go back to",      both(requested(Request.ROLLBACK), holds_same(BACKUP, PRIMARY)),
         write(records.same_image)),
     Row("go back",                    requested(Request.ROLLBACK),        write(records.rolling_back)),
     # the backup that a first installation still lacks
-    Row("check primary",              both(backup_to_fill, unread(PRIMARY)), verify(PRIMARY)),
+    Row("check primary",              both(backup_to_fill, no(crashed_twice), unread(PRIMARY)),
+        verify(PRIMARY)),
     Row("fill the backup",            both(backup_to_fill, verified(PRIMARY)), write(records.backing_up)),
     Row("start primary",              always,                             boot(PRIMARY)),
 )
 
 BACKUP_ROWS = (
+    *counting_hangs(hangs.backup_given_up),
     Row("check primary",              unread(PRIMARY),                    verify(PRIMARY)),
     Row("primary changed meanwhile",  refused(PRIMARY),                   write(records.backup_lost)),
     Row("disk fails",                 copy_failed,                        write(records.backup_failed)),
@@ -244,6 +258,7 @@ BACKUP_ROWS = (
 )
 
 COPY = (
+    *counting_hangs(hangs.copy_given_up),
     Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
     Row("staged image lost",          refused(STAGING),                   write(records.staged_image_lost)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
@@ -270,7 +285,7 @@ TRIAL = (
     Row("no try left",                always,                             write(records.giving_up)),
 )
 
-RESTORE = (
+FROM_BACKUP = (
     Row("restoring switched off",     lambda seen: not seen.policy.restore, write(records.degraded)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
     Row("backup lost: primary?",      both(refused(BACKUP), unread(PRIMARY)), verify(PRIMARY)),
@@ -284,24 +299,33 @@ RESTORE = (
     Row("restore",                    always,                             copy(BACKUP, PRIMARY)),
 )
 
+RESTORE = (
+    *counting_hangs(hangs.restore_given_up),
+    *FROM_BACKUP,
+)
+
 ROLLBACK = (
+    *counting_hangs(hangs.restore_given_up),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
     Row("backup lost: primary?",      both(refused(BACKUP), unread(PRIMARY)), verify(PRIMARY)),
     Row("stay where we are",          both(refused(BACKUP), verified(PRIMARY)),
         write(records.rollback_refused)),
-    *RESTORE[4:],
+    *FROM_BACKUP[4:],
 )
 
 ROT = (
+    *counting_hangs(hangs.restore_given_up),
     Row("is the same image staged?",  both(rot_is_staged, unread(STAGING)), verify(STAGING)),
     Row("repaired from staging",      both(rot_is_staged, copied(STAGING, PRIMARY)),
         write(records.repaired)),
     Row("repair failed: restore",     both(rot_is_staged, copy_failed),   write(records.copy_failed)),
     Row("repair from staging",        rot_is_staged,                      copy(STAGING, PRIMARY)),
-    *RESTORE,
+    *FROM_BACKUP,
 )
 
 DEGRADED = (
+    Row("request hung again: refuse", both(asked, hung_too_often),        write(hangs.request_given_up)),
+    Row("request hung: once more",    both(asked, has_new_crash),         write(hangs.counted)),
     Row("look at backup",             unseen(BACKUP),                     look(BACKUP)),
     Row("check the staged image",     both(requested(Request.UPDATE), unread(STAGING)), verify(STAGING)),
     Row("refused",                    both(requested(Request.UPDATE), refused(STAGING)),
@@ -310,7 +334,7 @@ DEGRADED = (
     Row("install, backup stays",      both(requested(Request.UPDATE), verified(BACKUP)),
         write(records.copying_past_changed_primary)),
     Row("nothing to fall back to",    requested(Request.UPDATE),          write(records.no_way_back)),
-    Row("no other request fits here", no(requested(Request.NONE)),        write(records.request_done)),
+    Row("no other request fits here", asked,                              write(records.request_done)),
     Row("start the backup",           startable(BACKUP),                  boot(BACKUP)),
     Row("backup unusable: primary?",  unread(PRIMARY),                    verify(PRIMARY)),
     Row("start primary with alarm",   both(verified(PRIMARY), no(unbootable(PRIMARY))),

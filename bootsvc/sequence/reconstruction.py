@@ -18,7 +18,7 @@ from bootsvc.formats.boot_status import (
     StatusCode,
 )
 from bootsvc.sequence.conditions import failed_before, holds_same
-from bootsvc.sequence.records import area_record, enter, of
+from bootsvc.sequence.records import area_record, enter, of, with_crash_seen
 from bootsvc.sequence.states import Observation
 
 
@@ -36,7 +36,7 @@ def stale(seen: Observation) -> BootStatus:
         rebuilt,
         version_floor=max(status.version_floor, rebuilt.version_floor),
         failed=status.failed,
-        crash_event=status.crash_event,
+        crash_event=with_crash_seen(seen).crash_event,
     )
 
 

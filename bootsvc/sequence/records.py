@@ -42,10 +42,25 @@ ENTERED = {
 """The code, and the area that may be booted, with which a phase is entered (DESIGN 4)."""
 
 
+def with_crash_seen(seen: Observation) -> BootStatus:
+    """The record with the crash known by now as the last one counted."""
+    status = of(seen)
+    return replace(status, crash_event=seen.crash.event) if seen.crash else status
+
+
 def enter(status: BootStatus, phase: Phase, **changes: Any) -> BootStatus:
-    """``status`` with ``changes``, in ``phase``, with the code and boot area that go with it."""
+    """``status`` with ``changes``, in ``phase``, with the code and boot area that go with it; the
+    crashes of another phase are not held against this one."""
     code, boot_area = ENTERED[phase]
-    return replace(status, status_code=code, phase=phase, boot_area=boot_area, **changes)
+    return replace(
+        status, status_code=code, phase=phase, boot_area=boot_area, crash_count=0, **changes
+    )
+
+
+def enter_from(seen: Observation, phase: Phase, **changes: Any) -> BootStatus:
+    """``enter`` from the record as it is. A crash known by now belongs to the time before: found
+    in ``phase``, it would count as a hang of that."""
+    return enter(with_crash_seen(seen), phase, **changes)
 
 
 def of(seen: Observation) -> BootStatus:
@@ -60,13 +75,15 @@ def area_record(finding: Finding, state: AreaState) -> AreaRecord:
     return AreaRecord(state, finding.size, finding.number, finding.identity)
 
 
-def _in_state(record: AreaRecord, state: AreaState) -> AreaRecord:
+def in_state(record: AreaRecord, state: AreaState) -> AreaRecord:
+    """The same image in another state."""
     return replace(record, state=state)
 
 
-def _failure(
+def failure_of(
     seen: Observation, phase: Phase, reason: int, area: Area, image: AreaRecord, errno: int = 0
 ) -> Failure:
+    """A failure of now: ``area`` is where it showed, ``image`` what it concerns."""
     return Failure(phase, reason, area, errno, seen.now_s, image.number, image.identity)
 
 
@@ -75,7 +92,7 @@ def _finding_failure(seen: Observation, phase: Phase, area: Area) -> Failure:
     or else the one that the record expected there."""
     finding = seen.finding(area)
     image = area_record(finding, AreaState.BAD) if any(finding.identity) else of(seen).area(area)
-    return _failure(seen, phase, finding.reason, area, image, finding.errno)
+    return failure_of(seen, phase, finding.reason, area, image, finding.errno)
 
 
 # --- CHECK and what may come of it ---------------------------------------------------------------
@@ -94,7 +111,7 @@ def refused(seen: Observation, phase: Phase, area: Area) -> BootStatus:
 def same_image(seen: Observation) -> BootStatus:
     """The request asks for what runs already."""
     status = of(seen)
-    failure = _failure(seen, Phase.CHECK, Reason.SAME_IMAGE, Area.PRIMARY, status.primary)
+    failure = failure_of(seen, Phase.CHECK, Reason.SAME_IMAGE, Area.PRIMARY, status.primary)
     staging = EMPTY if status.request is Request.UPDATE else status.staging
     return replace(status, request=Request.NONE, staging=staging, last_failure=failure)
 
@@ -103,7 +120,7 @@ def no_way_back(seen: Observation) -> BootStatus:
     """An update without a verified image to fall back to is refused; the staged image stays."""
     status = of(seen)
     area = Area.PRIMARY if seen.primary.is_refused else Area.BACKUP
-    failure = _failure(seen, Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, area, status.area(area))
+    failure = failure_of(seen, Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, area, status.area(area))
     return replace(status, request=Request.NONE, last_failure=failure)
 
 
@@ -117,8 +134,8 @@ def request_done(seen: Observation) -> BootStatus:
 
 def backing_up(seen: Observation) -> BootStatus:
     """BACKUP (1): primary was read in full; backup is about to be overwritten."""
-    return enter(
-        of(seen),
+    return enter_from(
+        seen,
         Phase.BACKUP,
         backup=area_record(seen.primary, AreaState.WRITING),
         progress=0,
@@ -127,8 +144,8 @@ def backing_up(seen: Observation) -> BootStatus:
 
 def backed_up(seen: Observation) -> BootStatus:
     """IDLE (1): the backup is whole, and nothing else was asked for."""
-    return enter(
-        of(seen),
+    return enter_from(
+        seen,
         Phase.IDLE,
         backup=area_record(seen.primary, AreaState.VALID),
         progress=0,
@@ -143,7 +160,7 @@ def refused_after_backup(seen: Observation) -> BootStatus:
 def backup_lost(seen: Observation) -> BootStatus:
     """Primary changed after the backup was begun: neither is whole; the request is dropped."""
     failure = _finding_failure(seen, Phase.BACKUP, Area.PRIMARY)
-    return _without_backup(seen, failure)
+    return without_backup(seen, failure)
 
 
 def backup_failed(seen: Observation) -> BootStatus:
@@ -152,17 +169,18 @@ def backup_failed(seen: Observation) -> BootStatus:
     failed = seen.copy_failure
     area = failed.area if failed else Area.BACKUP
     errno = failed.errno if failed else 0
-    failure = _failure(seen, Phase.BACKUP, copy_reason(seen), area, status.backup, errno)
-    return _without_backup(seen, failure)
+    failure = failure_of(seen, Phase.BACKUP, copy_reason(seen), area, status.backup, errno)
+    return without_backup(seen, failure)
 
 
-def _without_backup(seen: Observation, failure: Failure) -> BootStatus:
+def without_backup(seen: Observation, failure: Failure) -> BootStatus:
+    """IDLE (1): the backup is only half written; what was asked for is dropped."""
     status = of(seen)
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.IDLE,
         request=Request.NONE,
-        backup=_in_state(status.backup, AreaState.BAD),
+        backup=in_state(status.backup, AreaState.BAD),
         last_failure=failure,
     )
 
@@ -172,8 +190,8 @@ def _without_backup(seen: Observation, failure: Failure) -> BootStatus:
 
 def copying(seen: Observation) -> BootStatus:
     """COPY (2): the backup was read in full; primary is about to be overwritten."""
-    return enter(
-        of(seen),
+    return enter_from(
+        seen,
         Phase.COPY,
         request=Request.NONE,
         primary=area_record(seen.staging, AreaState.WRITING),
@@ -188,7 +206,7 @@ def copying_past_changed_primary(seen: Observation) -> BootStatus:
     status = of(seen)
     failure = status.last_failure
     if status.phase is Phase.IDLE:
-        failure = _failure(
+        failure = failure_of(
             seen, Phase.CHECK, Reason.PRIMARY_CHANGED, Area.PRIMARY, status.primary,
             seen.primary.errno,
         )  # fmt: skip
@@ -198,8 +216,8 @@ def copying_past_changed_primary(seen: Observation) -> BootStatus:
 def staged_image_lost(seen: Observation) -> BootStatus:
     """RESTORE (2): the staged image no longer verifies, primary may be half written."""
     failure = _finding_failure(seen, Phase.COPY, Area.STAGING)
-    staging = _in_state(of(seen).staging, AreaState.BAD)
-    return replace(_restoring(seen, failure), staging=staging)
+    staging = in_state(of(seen).staging, AreaState.BAD)
+    return replace(restoring(seen, failure), staging=staging)
 
 
 def copy_failed(seen: Observation) -> BootStatus:
@@ -208,8 +226,8 @@ def copy_failed(seen: Observation) -> BootStatus:
     reason = copy_reason(seen)
     phase = Phase.VERIFY if reason is Reason.READ_BACK else Phase.COPY
     area = failed.area if failed else Area.PRIMARY
-    failure = _failure(seen, phase, reason, area, of(seen).primary, failed.errno if failed else 0)
-    return _restoring(seen, failure)
+    failure = failure_of(seen, phase, reason, area, of(seen).primary, failed.errno if failed else 0)
+    return restoring(seen, failure)
 
 
 def copy_reason(seen: Observation) -> Reason:
@@ -220,13 +238,13 @@ def copy_reason(seen: Observation) -> Reason:
 def installing(seen: Observation) -> BootStatus:
     """INSTALL (1): no area holds a whole image; the staged one is the only hope."""
     status = of(seen)
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.INSTALL,
         request=Request.NONE,
-        primary=_in_state(status.primary, AreaState.WRITING),
+        primary=in_state(status.primary, AreaState.WRITING),
         backup=EMPTY,
-        staging=_in_state(status.staging, AreaState.VALID),
+        staging=in_state(status.staging, AreaState.VALID),
     )
 
 
@@ -239,12 +257,12 @@ def on_trial(seen: Observation) -> BootStatus:
     A crash known by now, and the end of an earlier trial of the same image, are not held against
     this one.
     """
-    status = _with_crash_seen(seen)
+    status = of(seen)
     failure = status.last_failure
     if failure.phase is Phase.TRIAL and failure.identity == seen.primary.identity:
         failure = Failure()
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.TRIAL,
         request=Request.NONE,
         tries_left=seen.policy.tries,
@@ -252,8 +270,7 @@ def on_trial(seen: Observation) -> BootStatus:
         restore_retries=seen.policy.restore_retries,
         transaction=status.transaction if any(status.transaction) else seen.fresh_id,
         primary=area_record(seen.primary, AreaState.VALID),
-        staging=_in_state(status.staging, AreaState.VALID),
-        crash_count=0,
+        staging=in_state(status.staging, AreaState.VALID),
         last_failure=failure,
         progress=0,
     )
@@ -266,7 +283,7 @@ def try_taken(seen: Observation) -> BootStatus:
     left = status.tries_left - 1
     falls_back = left == 0 and status.backup.state in (AreaState.VALID, AreaState.CONFIRMED)
     return replace(
-        _with_crash_seen(seen),
+        with_crash_seen(seen),
         status_code=StatusCode.BACKUP if falls_back else StatusCode.FIRST_START,
         boot_area=Area.BACKUP if falls_back else Area.PRIMARY,
         tries_left=left,
@@ -277,7 +294,7 @@ def try_taken(seen: Observation) -> BootStatus:
 def giving_up(seen: Observation) -> BootStatus:
     """RESTORE (2): the tries are used up, or the image rotted on trial."""
     failure = _why_given_up(seen)
-    return _restoring(replace(seen, status=_with_image_failed(seen, failure)), failure)
+    return restoring(replace(seen, status=_with_image_failed(seen, failure)), failure)
 
 
 def halted(seen: Observation) -> BootStatus:
@@ -287,7 +304,7 @@ def halted(seen: Observation) -> BootStatus:
     return enter(
         _with_image_failed(seen, failure),
         Phase.HALT,
-        primary=_in_state(status.primary, AreaState.BAD),
+        primary=in_state(status.primary, AreaState.BAD),
         staging=EMPTY,
         last_failure=failure,
     )
@@ -301,7 +318,7 @@ def _why_given_up(seen: Observation) -> Failure:
 
 def _with_image_failed(seen: Observation, failure: Failure) -> BootStatus:
     """The image on trial is remembered as failed; a disk that fails says nothing of an image."""
-    status = _with_crash_seen(seen)
+    status = with_crash_seen(seen)
     if failure.reason == Reason.IO_ERROR:
         return status
     return status.with_failed(status.primary.identity)
@@ -316,7 +333,7 @@ def _trial_failure(seen: Observation, if_unknown: Failure) -> Failure:
         reason = seen.crash.reason
     else:
         return if_unknown
-    return _failure(seen, Phase.TRIAL, reason, Area.PRIMARY, status.primary, seen.primary.errno)
+    return failure_of(seen, Phase.TRIAL, reason, Area.PRIMARY, status.primary, seen.primary.errno)
 
 
 def _last_words(seen: Observation) -> Failure:
@@ -325,21 +342,22 @@ def _last_words(seen: Observation) -> Failure:
     status = of(seen)
     known = status.last_failure
     if known.phase is not Phase.TRIAL or known.identity != status.primary.identity:
-        known = _failure(seen, Phase.TRIAL, Reason.RESTARTED, Area.PRIMARY, status.primary)
+        known = failure_of(seen, Phase.TRIAL, Reason.RESTARTED, Area.PRIMARY, status.primary)
     return _trial_failure(seen, if_unknown=known)
 
 
 # --- RESTORE, ROLLBACK, ROT, DEGRADED -------------------------------------------------------------
 
 
-def _restoring(seen: Observation, failure: Failure) -> BootStatus:
+def restoring(seen: Observation, failure: Failure) -> BootStatus:
+    """RESTORE (2), with the reason; the staged image is given up."""
     status = of(seen)
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.RESTORE,
         request=Request.NONE,
         tries_left=0,
-        primary=_in_state(status.primary, AreaState.BAD),
+        primary=in_state(status.primary, AreaState.BAD),
         staging=EMPTY,
         restore_retries=seen.policy.restore_retries,
         last_failure=failure,
@@ -349,14 +367,12 @@ def _restoring(seen: Observation, failure: Failure) -> BootStatus:
 
 def restored(seen: Observation) -> BootStatus:
     """IDLE (1): primary holds what backup holds, read back in full."""
-    status = of(seen)
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.IDLE,
         primary=area_record(seen.primary, AreaState.CONFIRMED),
         backup=area_record(seen.backup, AreaState.VALID),
         tries_left=0,
-        crash_count=0,
         progress=0,
     )
 
@@ -364,8 +380,8 @@ def restored(seen: Observation) -> BootStatus:
 def repaired(seen: Observation) -> BootStatus:
     """IDLE (1): the rotten primary was written anew from the same image in staging."""
     status = of(seen)
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.IDLE,
         primary=area_record(seen.primary, AreaState.CONFIRMED),
         staging=EMPTY if status.request is Request.NONE else status.staging,
@@ -384,19 +400,20 @@ def _restore_failure(seen: Observation) -> Failure:
     status = of(seen)
     failed = seen.copy_failure
     area, errno = (failed.area, failed.errno) if failed else (Area.PRIMARY, 0)
-    return _failure(seen, status.phase, copy_reason(seen), area, status.backup, errno)
+    return failure_of(seen, status.phase, copy_reason(seen), area, status.backup, errno)
 
 
 def degraded(seen: Observation) -> BootStatus:
     """DEGRADED (2): backup is the working image until a new update."""
-    status = of(seen)
-    failure = status.last_failure
-    if seen.copy_failure:
-        failure = _restore_failure(seen)
-    return enter(
-        status,
+    return degrading(seen, _restore_failure(seen) if seen.copy_failure else of(seen).last_failure)
+
+
+def degrading(seen: Observation, failure: Failure) -> BootStatus:
+    """DEGRADED (2), with the reason."""
+    return enter_from(
+        seen,
         Phase.DEGRADED,
-        primary=_in_state(status.primary, AreaState.BAD),
+        primary=in_state(of(seen).primary, AreaState.BAD),
         tries_left=0,
         last_failure=failure,
     )
@@ -405,11 +422,11 @@ def degraded(seen: Observation) -> BootStatus:
 def rolling_back(seen: Observation) -> BootStatus:
     """ROLLBACK (2): the backup was read in full; primary's image is not marked as failed."""
     status = of(seen)
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.ROLLBACK,
         request=Request.NONE,
-        primary=_in_state(status.primary, AreaState.WRITING),
+        primary=in_state(status.primary, AreaState.WRITING),
         backup=area_record(seen.backup, AreaState.VALID),
         restore_retries=seen.policy.restore_retries,
         progress=0,
@@ -419,11 +436,11 @@ def rolling_back(seen: Observation) -> BootStatus:
 def rollback_refused(seen: Observation) -> BootStatus:
     """IDLE (1): the backup is lost after all, and primary is still whole."""
     status = of(seen)
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.IDLE,
         primary=area_record(seen.primary, AreaState.CONFIRMED),
-        backup=_in_state(status.backup, AreaState.BAD),
+        backup=in_state(status.backup, AreaState.BAD),
         last_failure=_finding_failure(seen, Phase.ROLLBACK, Area.BACKUP),
     )
 
@@ -432,13 +449,13 @@ def rot(seen: Observation) -> BootStatus:
     """ROT (2): primary does not verify at rest; the version itself did not fail."""
     status = of(seen)
     reason = seen.primary.unbootable or seen.primary.reason
-    return enter(
-        status,
+    return enter_from(
+        seen,
         Phase.ROT,
-        primary=_in_state(status.primary, AreaState.BAD),
+        primary=in_state(status.primary, AreaState.BAD),
         backup=area_record(seen.backup, AreaState.VALID),
         restore_retries=seen.policy.restore_retries,
-        last_failure=_failure(
+        last_failure=failure_of(
             seen, Phase.ROT, reason, Area.PRIMARY, status.primary, seen.primary.errno
         ),
     )
@@ -446,28 +463,23 @@ def rot(seen: Observation) -> BootStatus:
 
 def crash_counted(seen: Observation) -> BootStatus:
     """A confirmed image ended badly: counted once per event."""
-    status = _with_crash_seen(seen)
+    status = with_crash_seen(seen)
     reason = seen.crash.reason if seen.crash else Reason.NONE
     return replace(
         status,
         crash_count=min(255, status.crash_count + 1),
-        last_failure=_failure(seen, Phase.IDLE, reason, Area.PRIMARY, status.primary),
+        last_failure=failure_of(seen, Phase.IDLE, reason, Area.PRIMARY, status.primary),
     )
 
 
 def crashed(seen: Observation) -> BootStatus:
     """DEGRADED (2): a confirmed image crashed too often; the whole backup takes over."""
     status = of(seen)
-    failure = _failure(seen, Phase.IDLE, Reason.CRASHES, Area.PRIMARY, status.primary)
-    return enter(
-        status,
+    failure = failure_of(seen, Phase.IDLE, Reason.CRASHES, Area.PRIMARY, status.primary)
+    return enter_from(
+        seen,
         Phase.DEGRADED,
-        primary=_in_state(status.primary, AreaState.BAD),
+        primary=in_state(status.primary, AreaState.BAD),
         backup=area_record(seen.backup, AreaState.VALID),
         last_failure=failure,
     )
-
-
-def _with_crash_seen(seen: Observation) -> BootStatus:
-    status = of(seen)
-    return replace(status, crash_event=seen.crash.event) if seen.crash else status

@@ -65,7 +65,6 @@ def confirmed(status: BootStatus, started: Started, floor: int) -> BootStatus:
         Phase.IDLE,
         request=Request.NONE,
         tries_left=0,
-        crash_count=0,
         version_floor=max(status.version_floor, floor),
         primary=replace(status.primary, state=AreaState.CONFIRMED),
         staging=AreaRecord(),
@@ -128,6 +127,7 @@ def update_requested(
         status,
         request=Request.UPDATE,
         transaction=transaction,
+        crash_count=0,  # from now on, hangs of what is asked for
         staging=replace(staged, state=AreaState.VALID),
         failed=tuple(one for one in status.failed if one != staged.identity),
     )
@@ -163,4 +163,4 @@ def rollback_requested(status: BootStatus) -> BootStatus:
         raise SequenceError("backup holds no whole image", hint="see: bootsvc verify")
     if status.backup.identity == status.primary.identity:
         raise SequenceError("backup holds the same image as primary", hint="see: bootsvc status")
-    return replace(status, request=Request.ROLLBACK)
+    return replace(status, request=Request.ROLLBACK, crash_count=0)

@@ -128,3 +128,19 @@ def test_all_that_is_kept_can_be_handed_over_as_json(time: Time) -> None:
     said.end()
     said.decided(Boot(Area.PRIMARY))
     assert json.loads(json.dumps(said.entries)) == said.entries
+
+
+def test_every_step_of_work_and_every_decision_is_progress(
+    time: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, heard = ConsoleReporter(), []
+    said.on_progress = lambda: heard.append(time.now_s)
+    said.begin("copy", 2 * MIB)
+    said.say("nobody has done anything yet")
+    assert not heard, "words are no progress"
+    said.tick(MIB)
+    said.tick(MIB)
+    assert len(heard) == 2
+    said.decided(Boot(Area.PRIMARY))
+    assert len(heard) == 3
+    assert capsys.readouterr().out

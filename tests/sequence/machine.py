@@ -126,7 +126,7 @@ class Machine:
         """One start of the updater, up to hand-over or halt."""
         self.starts += 1
         reporter = QuietReporter()
-        fresh_id = hashlib.sha256(bytes([self.starts])).digest()[:16]
+        fresh_id = hashlib.sha256(self.starts.to_bytes(2, "little")).digest()[:16]
         start = Start(
             self.site,
             self.policy,

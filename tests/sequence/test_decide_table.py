@@ -77,7 +77,7 @@ def records() -> Iterator[BootStatus]:
             (AreaState.VALID, AreaState.BAD),
             (0, 1, 3),
             (0, 1),
-            (0, 5),
+            (0, 1, 5),
         ):
             status = record(
                 phase,
@@ -382,7 +382,9 @@ def steps(seen: Observation) -> Iterator[Observation]:
 def first_records() -> Iterator[BootStatus | None]:
     yield None
     for phase, codes in CODES_OF_PHASE.items():
-        for code, request, backup in product(codes, Request, (AreaState.EMPTY, AreaState.VALID)):
+        for code, request, backup, crashes in product(
+            codes, Request, (AreaState.EMPTY, AreaState.VALID), (0, 1)
+        ):
             is_last = phase is Phase.TRIAL and code is StatusCode.BACKUP
             status = record(
                 phase,
@@ -391,6 +393,7 @@ def first_records() -> Iterator[BootStatus | None]:
                 backup=area(backup, OLD),
                 tries_left=0 if is_last else 1,
                 restore_retries=1,
+                crash_count=crashes,
             )
             if is_consistent(status):
                 yield status

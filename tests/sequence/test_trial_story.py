@@ -119,7 +119,14 @@ def test_a_crash_from_before_the_trial_is_not_held_against_the_new_image() -> No
     machine = in_copy(settled_machine(V1))
     machine.crash = PANIC
     machine.power_on()
-    assert machine.record.last_failure.reason == Reason.NONE
+    assert machine.shape == TRIAL
+    assert machine.record.last_failure.phase is Phase.COPY
+    machine.power_on()
+    assert machine.record.last_failure.phase is Phase.COPY, "the same event again"
+    for _ in range(2):
+        machine.power_on()
+    failure = machine.record.last_failure
+    assert (failure.phase, failure.reason) == (Phase.TRIAL, Reason.RESTARTED)
 
 
 def test_the_reason_that_the_running_image_gave_for_its_failure_is_kept() -> None:
