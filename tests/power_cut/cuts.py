@@ -5,7 +5,8 @@ From the disk before a start and the start's log come all disks that a cut durin
     prefix       cut before a write or flush: all that was issued before has arrived
     nothing      of the open epoch (the writes since the last flush) nothing has arrived
     subset       any subset of the open epoch has arrived; reordering follows from these
-    torn         a write of several sectors has arrived up to a sector boundary
+    torn         a write of several sectors has arrived up to a sector boundary, after all that
+                 was issued before, or alone of its epoch
     torn_record  the sector of the boot-status record has arrived in part: beginning new and end
                  old, beginning old and end new, or garbage
 
@@ -39,13 +40,14 @@ class CutRules:
     Attributes:
         sector_size: bytes that the disk writes at once.
         records: offsets of the record's copies, in bytes.
-        tears_every_byte: tear a record at every byte, else only in its middle.
+        is_thorough: tear a record at every byte, and a write that arrives alone at every sector;
+            else both only in the middle.
         seed: chooses subsets and garbage.
     """
 
     sector_size: int
     records: Collection[int]
-    tears_every_byte: bool = True
+    is_thorough: bool = True
     seed: int = 0
 
 
@@ -92,6 +94,8 @@ def cuts_of(before: Snapshot, log: Sequence[Operation], rules: CutRules) -> Iter
         if isinstance(one, Written):
             yield Cut("prefix", number, "", arrived)
             yield from _torn(arrived, one, number, rules)
+            if epoch:
+                yield from _torn_alone(medium, one, number, rules)
             epoch.append(_issued(arrived, one))
             arrived = epoch[-1].onto(arrived)
         elif isinstance(one, Flushed):
@@ -162,17 +166,24 @@ def _torn(arrived: Snapshot, write: Written, number: int, rules: CutRules) -> It
             yield Cut("torn_record", number, detail, arrived.written(write.offset, sector))
 
 
+def _torn_alone(medium: Snapshot, write: Written, number: int, rules: CutRules) -> Iterator[Cut]:
+    sectors = len(write.data) // rules.sector_size
+    for count in range(1, sectors) if rules.is_thorough else [sectors // 2]:
+        content = medium.written(write.offset, write.data[: count * rules.sector_size])
+        yield Cut("torn", number, f"+{count}alone", content)
+
+
 def _torn_records(
     arrived: Snapshot, write: Written, rules: CutRules
 ) -> Iterator[tuple[str, bytes]]:
     """The record's sector in parts; where old and new agree in a byte, a tear shows nothing."""
     old, new = arrived.read(write.offset, RECORD_SIZE), write.data[:RECORD_SIZE]
     differing = [at + 1 for at in range(RECORD_SIZE) if old[at] != new[at]]
-    for at in differing[:-1] if rules.tears_every_byte else [MIDDLE]:
+    for at in differing[:-1] if rules.is_thorough else [MIDDLE]:
         yield f"+new{at}old", new[:at] + old[at:]
         yield f"+old{at}new", old[:at] + new[at:]
     garbage = random.Random(rules.seed).randbytes(RECORD_SIZE)
     yield "+garbage", garbage
-    if rules.tears_every_byte:
+    if rules.is_thorough:
         yield "+zeros", bytes(RECORD_SIZE)
         yield "+ones", b"\xff" * RECORD_SIZE

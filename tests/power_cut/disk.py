@@ -50,39 +50,37 @@ class Marked:
 Operation = Written | Flushed | WasRead | Marked
 
 
-class Base:
-    """The bytes that all snapshots of a scenario have in common."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.size = len(content)
-        self._hashes: dict[int, int] = {}
-
-    def page(self, number: int) -> bytes:
-        """The bytes of one page; the last one may be short."""
-        return self.content[number * PAGE_SIZE : (number + 1) * PAGE_SIZE]
-
-    def share(self, number: int, data: bytes) -> int:
-        """What page ``number`` with ``data`` adds to a key: 0 where it is as in the base."""
-        known = self._hashes.get(number)
-        if known is None:
-            known = self._hashes[number] = _hash(number, self.page(number))
-        return _hash(number, data) - known
-
-
-def _hash(number: int, data: bytes) -> int:
-    salt = number.to_bytes(16, "little")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=16, salt=salt).digest(), "little")
-
-
 class Page:
-    """The content of a page that was written, and its share of the key."""
+    """The content of a page, and what it adds to a key: 0 where it is as in the base."""
 
     __slots__ = ("data", "share")
 
     def __init__(self, data: bytes, share: int) -> None:
         self.data = data
         self.share = share
+
+
+class Base:
+    """The bytes that all snapshots of a scenario have in common, in pages; the last may be short."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self.pages = [
+            Page(content[at : at + PAGE_SIZE], 0) for at in range(0, len(content), PAGE_SIZE)
+        ]
+        self._hashes: dict[int, int] = {}
+
+    def page_with(self, number: int, data: bytes) -> Page:
+        """Page ``number`` with other content."""
+        known = self._hashes.get(number)
+        if known is None:
+            known = self._hashes[number] = _hash(number, self.pages[number].data)
+        return Page(data, _hash(number, data) - known)
+
+
+def _hash(number: int, data: bytes) -> int:
+    salt = number.to_bytes(16, "little")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=16, salt=salt).digest(), "little")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,11 @@ class Snapshot:
 
     def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``, which lie within the disk."""
-        return _read(self.base, self.pages, offset, length)
+        held, base = self.pages.get, self.base.pages
+        first, last = offset // PAGE_SIZE, -(-(offset + length) // PAGE_SIZE)
+        joined = b"".join([held(number, base[number]).data for number in range(first, last)])
+        start = offset - first * PAGE_SIZE
+        return joined if len(joined) == length else joined[start : start + length]
 
     def after(self, writes: Iterable[Mapping[int, Page]]) -> Snapshot:
         """The same disk after whole pages were written, one mapping after the other."""
@@ -109,14 +111,13 @@ class Snapshot:
 
     def pages_of(self, offset: int, data: bytes | memoryview) -> dict[int, Page]:
         """The pages as they are once ``data`` stands at ``offset``."""
-        base, pages = self.base, {}
+        pages = {}
         for number, start, piece in _pieces(offset, data):
             content = bytes(piece)
             if len(content) != PAGE_SIZE:
-                held = self.pages.get(number)
-                old = held.data if held else base.page(number)
+                old = self.pages.get(number, self.base.pages[number]).data
                 content = old[:start] + content + old[start + len(content) :]
-            pages[number] = Page(content, base.share(number, content))
+            pages[number] = self.base.page_with(number, content)
         return pages
 
     def written(self, offset: int, data: bytes | memoryview) -> Snapshot:
@@ -132,30 +133,6 @@ def _pieces(offset: int, data: bytes | memoryview) -> Iterator[tuple[int, int, m
         length = min(PAGE_SIZE - start, len(view) - at)
         yield number, start, view[at : at + length]
         at += length
-
-
-def _read(base: Base, pages: Mapping[int, Page], offset: int, length: int) -> bytes:
-    first, last = offset // PAGE_SIZE, -(-(offset + length) // PAGE_SIZE)
-    if last - first == 1:
-        page = pages.get(first)
-        start = offset - first * PAGE_SIZE
-        if page is not None:
-            return page.data[start : start + length]
-        return base.content[offset : offset + length]
-    parts = []
-    run = first  # the first page of a run that is as in the base
-    for number in range(first, last):
-        page = pages.get(number)
-        if page is not None:
-            if run < number:
-                parts.append(base.content[run * PAGE_SIZE : number * PAGE_SIZE])
-            parts.append(page.data)
-            run = number + 1
-    if run < last:
-        parts.append(base.content[run * PAGE_SIZE : last * PAGE_SIZE])
-    joined = b"".join(parts)
-    start = offset - first * PAGE_SIZE
-    return joined if len(joined) == length else joined[start : start + length]
 
 
 class SimulatedDisk:

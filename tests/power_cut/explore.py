@@ -33,7 +33,11 @@ from tests.power_cut.world import (
 )
 
 KEPT_VIOLATIONS = 100
-THIRD_CUTS_OF_ONE = 10
+GOES_DEEPER = 0.02
+"""The share of second cuts that may be followed by third ones."""
+
+THIRD_CUTS_SHARE = 0.03
+"""The share of the third cuts of one start that is tried."""
 
 
 def nobody_listens(_: int, __: int) -> None:
@@ -96,6 +100,7 @@ class Walk:
     violations_in_all: int = 0
     steps: int = 0
     _records: dict[int, Record | None] = field(default_factory=dict)
+    _views: dict[int, View] = field(default_factory=dict)
     _pending: set[Key] = field(default_factory=set)
     _expanded: set[Key] = field(default_factory=set)
     _deep: list[tuple[State, str]] = field(default_factory=list)
@@ -151,16 +156,18 @@ class Walk:
             if step.before.key in self._expanded:
                 return
             self._expanded.add(step.before.key)
-            for state, label, kind in self._cuts_in(step, f"{first.label}/{index}"):
+            for state, label, kind in self._cuts_in(
+                step, f"{first.label}/{index}", self.plan.share
+            ):
                 if self._is_new(state):
                     self._settled(state, label, kind, depth=2)
-                    if self._random.random() < 0.01:
+                    if self._random.random() < GOES_DEEPER:
                         self._deep.append((state, label))
 
-    def _cuts_in(self, step: Step, label: str) -> Iterator[tuple[State, str, str]]:
-        """The cuts of a later start: state, label, kind; each is held against the disk before."""
+    def _cuts_in(self, step: Step, label: str, share: float) -> Iterator[tuple[State, str, str]]:
+        """A share of the cuts of a later start: state, label, kind; each is held against the disk
+        before."""
         before = self._record_of(step.before.content)
-        share = self.plan.share
         for cut in cuts_of(step.before.content, step.log, self._rules(depth=2)):
             if share < 1 and self._random.random() >= share:
                 continue
@@ -175,9 +182,8 @@ class Walk:
         left = self.plan.third_cuts // self.plan.shards
         for second, label in self._deep:
             for index, step in enumerate(self.chain(second)):
-                cuts = list(self._cuts_in(step, f"{label}/{index}"))
-                chosen = self._random.sample(cuts, min(len(cuts), THIRD_CUTS_OF_ONE))
-                for state, cut_label, kind in chosen:
+                cuts = self._cuts_in(step, f"{label}/{index}", THIRD_CUTS_SHARE)
+                for state, cut_label, kind in cuts:
                     if left <= 0:
                         return
                     left -= 1
@@ -191,7 +197,7 @@ class Walk:
         return CutRules(
             self.scenario.sector_size,
             self.scenario.truth.copies,
-            tears_every_byte=depth == 1,
+            is_thorough=depth == 1,
             seed=self.plan.seed,
         )
 
@@ -248,12 +254,14 @@ class Walk:
         return fate
 
     def _view(self, content: Snapshot) -> View:
-        return oracle.look(self.scenario.truth, content)
+        if content.key not in self._views:
+            self._views[content.key] = oracle.look(self.scenario.truth, content)
+        return self._views[content.key]
 
     def _judge_step(self, step: Step, view: View, label: str, kind: str) -> str:
         """Judge one start; the image that ran."""
         truth = self.scenario.truth
-        facts = facts_of(self.scenario, step, view)
+        facts = facts_of(step, self._view)
         for disk_clause in oracle.DISK_CLAUSES:
             self._note(disk_clause.__name__, disk_clause(truth, view), label, kind)
         for step_clause in oracle.STEP_CLAUSES:

@@ -54,11 +54,12 @@ class Part:
     violations_in_all: int
     steps: int
     wall_s: float
+    cpu_s: float
 
 
 def walk(name: str, plan: Plan, listen: Callable[[int, int], None] | None = None) -> Part:
     """Walk one shard of one scenario; ``listen`` hears of first cuts done and power-ons run."""
-    begun = time.monotonic()
+    begun, used = time.monotonic(), time.process_time()
     one = Walk(BY_NAME[name], plan)
     if listen is not None:
         one.listen = listen
@@ -68,11 +69,15 @@ def walk(name: str, plan: Plan, listen: Callable[[int, int], None] | None = None
         plan.shard,
         one.cuts,
         one.found,
-        tuple(FirstCutOutcome(cut.t, cut.kind, outcome) for cut, outcome in one.first_outcomes),
+        tuple(
+            FirstCutOutcome(cut.t, cut.kind, outcome, cut.label)
+            for cut, outcome in one.first_outcomes
+        ),
         tuple(one.violations),
         one.violations_in_all,
         one.steps,
         time.monotonic() - begun,
+        time.process_time() - used,
     )
 
 
@@ -169,6 +174,7 @@ def put_together(scenario: Scenario, parts: Sequence[Part]) -> ScenarioResult:
         shortfalls=tuple(shortfalls(scenario, copying, cuts)),
         steps=sum(part.steps for part in ordered),
         wall_s=round(sum(part.wall_s for part in ordered), 2),
+        cpu_s=round(sum(part.cpu_s for part in ordered), 2),
         timeline=timeline,
         first_cuts=tuple(cut for part in ordered for cut in part.first_cuts),
     )

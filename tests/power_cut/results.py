@@ -39,6 +39,7 @@ class Moment:
         phase: what the machine was about.
         area: role of the partition, or empty.
         offset, length: bytes within the partition.
+        says: code and phase of the record that is written, as in ``2 COPY``; else empty.
     """
 
     t: int
@@ -47,15 +48,17 @@ class Moment:
     area: str
     offset: int
     length: int
+    says: str = ""
 
 
 @dataclass(frozen=True)
 class FirstCutOutcome:
-    """What came of one cut of the run without cuts."""
+    """What came of one cut of the run without cuts; ``label`` repeats it."""
 
     t: int
     kind: str
     outcome: Outcome
+    label: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class ScenarioResult:
         shortfalls: why the run proves less than it seems to; empty where all is well.
         steps: power-ons that were run.
         wall_s: seconds, summed over the processes that worked on it.
+        cpu_s: the same in seconds of processor time, which a busy machine does not lengthen.
     """
 
     name: str
@@ -99,13 +103,43 @@ class ScenarioResult:
     shortfalls: tuple[str, ...]
     steps: int
     wall_s: float
+    cpu_s: float
     timeline: tuple[Moment, ...]
     first_cuts: tuple[FirstCutOutcome, ...]
 
     @property
     def states_per_s(self) -> float:
-        """Distinct disks per second of one process."""
-        return self.distinct_disks / self.wall_s if self.wall_s else 0.0
+        """Distinct disks per second of processor time."""
+        return self.distinct_disks / self.cpu_s if self.cpu_s else 0.0
+
+
+@dataclass(frozen=True)
+class MutantOutcome:
+    """What came of a mistake that was made on purpose.
+
+    Attributes:
+        mistake: in one line.
+        clause: the clause of the oracle that caught it first; empty: it was not caught.
+        kind: of the cut that it was caught by.
+        disks: distinct disks that were judged until then.
+        label: repeats that state.
+    """
+
+    name: str
+    mistake: str
+    clause: str
+    kind: str
+    disks: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a result comes from: when (ISO 8601), from which commit, by which command line."""
+
+    begun: str = ""
+    commit: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +151,8 @@ class ProofResult:
     seed: int
     is_sample: bool
     wall_s: float
+    mutants: tuple[MutantOutcome, ...] = ()
+    origin: Origin = Origin()
 
     @property
     def distinct_disks(self) -> int:
@@ -151,12 +187,14 @@ def to_json(result: ProofResult) -> dict[str, object]:
     totals |= {name: result.outcome(name) for name in OUTCOMES}
     return {
         "schema": SCHEMA,
+        "origin": asdict(result.origin),
         "is_sample": result.is_sample,
         "jobs": result.jobs,
         "seed": result.seed,
         "wall_s": round(result.wall_s, 1),
         "totals": totals,
         "scenarios": scenarios,
+        "mutants": [asdict(one) for one in result.mutants],
     }
 
 

@@ -255,9 +255,12 @@ def rotten(sector_size: int) -> bytearray:
 
 
 def rotten_and_staged(sector_size: int) -> bytearray:
-    """As ``rotten``, and v2 is kept in staging."""
+    """As ``rotten``, and the footer rotted as well; v2 is kept in staging."""
     status = replace(V2_ON_V1, staging=area_record("v2", AreaState.VALID))
-    return _rot_primary(disk_with(sector_size, status, **HELD, staging="v2"))
+    content = _rot_primary(disk_with(sector_size, status, **HELD, staging="v2"))
+    for at in (len(IMAGES["v2"].footer), BLOCK_SIZE):
+        content[PARTS["primary"].stop - at] ^= 1
+    return content
 
 
 def _rot_primary(content: bytearray) -> bytearray:

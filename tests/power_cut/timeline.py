@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tests.formats.decoder import decode
 from tests.power_cut.disk import Flushed, Marked, Written
+from tests.power_cut.oracle import PHASES
 from tests.power_cut.results import CopyingPhase, Moment
 from tests.power_cut.scenarios import PARTS
 from tests.power_cut.world import HAND_OVER, Step, operations
@@ -28,7 +30,7 @@ def moments_of(steps: Sequence[Step]) -> Iterator[Moment]:
                 role = _role_at(one.offset)
                 kind = "record" if role == "status" else "write"
                 offset = one.offset - PARTS[role].start
-                yield Moment(t, kind, phase, role, offset, len(one.data))
+                yield Moment(t, kind, phase, role, offset, len(one.data), _record_text(one.data))
             elif isinstance(one, Flushed):
                 yield Moment(t, "flush", phase, "", 0, 0)
             else:
@@ -36,16 +38,21 @@ def moments_of(steps: Sequence[Step]) -> Iterator[Moment]:
             t += 1
 
 
+def _record_text(data: bytes) -> str:
+    fields = decode(data)
+    return f"{fields['status_code']} {PHASES[int(str(fields['phase']))]}" if fields else ""
+
+
 def _role_at(offset: int) -> str:
     return next(role for role, where in PARTS.items() if offset in where)
 
 
 def copying_of(moments: Sequence[Moment]) -> Iterator[CopyingPhase]:
-    """Writes and flush epochs of each copying phase, in the order in which they came."""
+    """Writes and flush epochs of each copying phase that wrote to an area, in their order."""
     phase, writes, epochs, is_open = "", 0, 0, False
     for one in (*moments, Moment(0, "flush", "", "", 0, 0)):
         if one.phase != phase:
-            if phase in COPYING:
+            if phase in COPYING and writes:
                 yield CopyingPhase(phase, writes, epochs)
             phase, writes, epochs, is_open = one.phase, 0, 0, False
         if one.kind == "write":

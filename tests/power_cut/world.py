@@ -9,7 +9,7 @@ behave equally and need to be run only once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -153,23 +153,20 @@ def operations(log: Iterable[Operation]) -> list[Written | Flushed]:
     return [one for one in log if isinstance(one, Written | Flushed)]
 
 
-def facts_of(scenario: Scenario, step: Step, before: oracle.View) -> oracle.StepFacts:
-    """What the judge is told of ``step``; ``before`` is its view of the disk before."""
-    truth, at_boot = scenario.truth, step.at_boot
+def facts_of(step: Step, look: Callable[[Snapshot], oracle.View]) -> oracle.StepFacts:
+    """What the judge is told of ``step``; ``look`` is how it sees a disk."""
     marks = [one.phase if isinstance(one, Marked) else "" for one in step.log]
     boot_at = marks.index(HAND_OVER) if HAND_OVER in marks else len(step.log)
-    after = before if step.is_rest else oracle.look(truth, step.after.content)
     return oracle.StepFacts(
-        before,
-        after,
-        None if at_boot is None else after if at_boot.key == step.after.content.key
-        else oracle.look(truth, at_boot),
-        step.booted,
+        before=look(step.before.content),
+        after=look(step.after.content),
+        at_boot=None if step.at_boot is None else look(step.at_boot),
+        booted=step.booted,
         wrote_before_boot=bool(operations(step.log[:boot_at])),
         wrote_after_boot=bool(operations(step.log[boot_at:])),
         asked=any(mark in ASKING for mark in marks),
         problem=step.problem,
-    )  # fmt: skip
+    )
 
 
 # --- the updater --------------------------------------------------------------------------------
