@@ -36,6 +36,10 @@ check: setup ## lint, types, layers and the fast tests: under a minute, no root,
 test: check images ## everything: check, then all scenarios in virtual machines, two at a time
 	@$(PY) -m pytest -n 2 --dist load --maxschedchunk 1 qemu-lab/scenarios
 
+.PHONY: power-cut
+power-cut: setup ## prove it: every power cut of every scenario; table, JSON
+	@$(PY) -m tests.power_cut
+
 .PHONY: demo
 demo: images ## the main job, narrated: install, update, confirm, a bad version thrown back, a timeline
 	@$(PY) -m qemu_lab.demo
