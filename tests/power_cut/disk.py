@@ -16,7 +16,13 @@ from dataclasses import dataclass, field
 from bootsvc.errors import OutOfBoundsError
 
 PAGE_SIZE = 4096
+MAX_OPERATIONS = 20_000
+"""The longest start of the scenarios makes some hundred operations."""
 _KEY_MASK = (1 << 128) - 1
+
+
+class EndlessWorkError(RuntimeError):
+    """One start asked for more than ``MAX_OPERATIONS``: it would never end."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Page:
 
 
 class Base:
-    """The bytes that all snapshots of a scenario have in common, in pages; the last may be short."""
+    """The bytes that all snapshots of a scenario have in common, in pages."""
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)
@@ -175,5 +181,7 @@ class SimulatedDisk:
         self.log.append(Marked(phase))
 
     def _check(self, offset: int, length: int) -> None:
+        if len(self.log) > MAX_OPERATIONS:
+            raise EndlessWorkError(f"{self.name}: more than {MAX_OPERATIONS} operations")
         if offset < 0 or length < 0 or offset + length > self.size:
             raise OutOfBoundsError(f"{self.name}: {length} bytes at {offset} lie outside")

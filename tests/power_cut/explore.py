@@ -19,6 +19,7 @@ from tests.power_cut import oracle
 from tests.power_cut.cuts import CutRules, cuts_of
 from tests.power_cut.disk import Snapshot
 from tests.power_cut.oracle import Fate, Record, View
+from tests.power_cut.parsed import forget
 from tests.power_cut.results import Outcome, Violation
 from tests.power_cut.scenarios import Scenario
 from tests.power_cut.world import (
@@ -107,6 +108,7 @@ class Walk:
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
+        forget()
         self._random = random.Random(f"{self.plan.seed} {self.plan.shard}")
 
     # --- the walk -------------------------------------------------------------------------------
@@ -123,9 +125,9 @@ class Walk:
             self.first_outcomes.append((cut, outcome))
         self.listen(0, self.steps)
         for cut in own:
-            before = self.steps
+            steps = self.steps
             self._cut_again(cut)
-            self.listen(1, self.steps - before)
+            self.listen(1, self.steps - steps)
         self._third_cuts()
 
     def uncut_run(self) -> list[Step]:
@@ -159,10 +161,12 @@ class Walk:
             for state, label, kind in self._cuts_in(
                 step, f"{first.label}/{index}", self.plan.share
             ):
-                if self._is_new(state):
-                    self._settled(state, label, kind, depth=2)
-                    if self._random.random() < GOES_DEEPER:
-                        self._deep.append((state, label))
+                if state.key in self._pending:
+                    continue
+                is_new = state.key not in self.fates
+                self._settled(state, label, kind, depth=2)
+                if is_new and self._random.random() < GOES_DEEPER:
+                    self._deep.append((state, label))
 
     def _cuts_in(self, step: Step, label: str, share: float) -> Iterator[tuple[State, str, str]]:
         """A share of the cuts of a later start: state, label, kind; each is held against the disk
@@ -187,11 +191,8 @@ class Walk:
                     if left <= 0:
                         return
                     left -= 1
-                    if self._is_new(state):
+                    if state.key not in self._pending:
                         self._settled(state, cut_label, kind, depth=3)
-
-    def _is_new(self, state: State) -> bool:
-        return state.key not in self.fates and state.key not in self._pending
 
     def _rules(self, depth: int) -> CutRules:
         return CutRules(
@@ -248,7 +249,7 @@ class Walk:
                     fate = Fate(0, end, ())
                 state = step.after
         for known, view, runs in reversed(path.values()):
-            fate = Fate(fate.starts + 1, fate.end, before(runs, fate.runs))
+            fate = Fate(fate.starts + 1, fate.end, with_in_front(runs, fate.runs))
             self.fates[known.key] = fate
             self._judge_fate(view, fate, label, kind)
         return fate
@@ -294,7 +295,7 @@ class Walk:
             self.violations.append(Violation(clause, self.scenario.name, label, kind, seen))
 
 
-def before(name: str, runs: tuple[str, ...]) -> tuple[str, ...]:
+def with_in_front(name: str, runs: tuple[str, ...]) -> tuple[str, ...]:
     """``runs`` with ``name`` in front, unless it is there already, or nothing ran."""
     return runs if not name or runs[:1] == (name,) else (name, *runs)
 

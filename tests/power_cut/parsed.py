@@ -1,8 +1,8 @@
 """Parsing and building are pure and slow: equal bytes are parsed once, equal records built once.
 
 Product code stays as it is. While a start runs, the functions that it calls are replaced by ones
-that remember; what they remember belongs to the very function that was there before, so a changed
-one answers for itself.
+that remember what the very function that stood there gave. Whoever changes what such a function
+itself relies on has to ``forget`` first; every walk over a scenario begins with that.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def parsed_once() -> Iterator[None]:
             own = getattr(module, name)
             stack.enter_context(patch.object(module, name, partial(_remembered, own)))
         yield
+
+
+def forget() -> None:
+    """Remember nothing of what was parsed and built so far."""
+    _result.cache_clear()
 
 
 def _remembered(function: Callable[[object], object], argument: object) -> object:

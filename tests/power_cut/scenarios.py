@@ -13,6 +13,7 @@ from bootsvc.formats.boot_status import (
     AreaState,
     BootStatus,
     Phase,
+    Request,
     StatusCode,
     build,
     parse,
@@ -263,6 +264,15 @@ def rotten_and_staged(sector_size: int) -> bytearray:
     return content
 
 
+def changed_and_asked(sector_size: int) -> bytearray:
+    """v2 in primary was changed, though not its kernel; v3 is staged and asked for."""
+    staged = area_record("v3", AreaState.VALID)
+    status = replace(V2_ON_V1, request=Request.UPDATE, transaction=b"t" * 16, staging=staged)
+    content = disk_with(sector_size, status, **HELD, staging="v3")
+    content[PARTS["primary"].start] ^= 1
+    return content
+
+
 def _rot_primary(content: bytearray) -> bytearray:
     for block in range(KERNEL_BLOCK, BLOCKS, 8):
         content[PARTS["primary"].start + block * BLOCK_SIZE] ^= 1
@@ -366,6 +376,15 @@ SCENARIOS = (
             replace(ON_V1, name="every try cut off", failed=("v3",)),
         ),
         leaves="v1",
+    ),
+    Scenario(
+        "update-past-changed-primary",
+        "primary was changed, so it is not backed up: v3 replaces it, v1 stays behind it",
+        changed_and_asked,
+        copies=("copy",),
+        end=replace(UPDATED, backup="v1 VALID"),
+        fallbacks=(replace(ON_V1, name="every try cut off", failed=("v3",)),),
+        rotten_until=1,
     ),
     Scenario(
         "staging-resumed",

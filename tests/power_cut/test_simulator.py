@@ -8,7 +8,14 @@ import pytest
 
 from bootsvc.errors import OutOfBoundsError
 from tests.power_cut.cuts import SEEDED_SUBSETS, Cut, CutRules, cuts_of
-from tests.power_cut.disk import PAGE_SIZE, Base, SimulatedDisk, Snapshot
+from tests.power_cut.disk import (
+    MAX_OPERATIONS,
+    PAGE_SIZE,
+    Base,
+    EndlessWorkError,
+    SimulatedDisk,
+    Snapshot,
+)
 
 SIZE = 16 * PAGE_SIZE
 RECORD_AT = 8 * PAGE_SIZE
@@ -75,6 +82,14 @@ def test_writes_of_parts_of_sectors_and_outside_are_refused(
     with pytest.raises(OutOfBoundsError):
         disk.write_at(offset, bytes(length))
     assert disk.log == []
+
+
+def test_endless_work_on_the_disk_is_ended() -> None:
+    disk = blank()
+    for _ in range(MAX_OPERATIONS + 1):
+        disk.read_at(0, 512)
+    with pytest.raises(EndlessWorkError):
+        disk.read_at(0, 512)
 
 
 # --- cuts ---------------------------------------------------------------------------------------
