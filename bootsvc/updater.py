@@ -144,7 +144,7 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
     """
     from bootsvc.boot.backends import load as load_image  # these need ctypes
 
-    reporter, clock = around.reporter, around.clock
+    reporter, clock, watchdog = around.reporter, around.clock, around.watchdog
     disk = runner.disk
     footer = read_footer(disk.areas[outcome.area])
     if footer.identity != runner.seen.finding(outcome.area).identity:
@@ -154,6 +154,9 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
     handover = _facts(disk, runner, outcome, footer.manifest.boot, around.settings)
     record = {"schema": 1, "entries": reporter.entries, "handover": handover.kernel_facts()}
     loaded = load_image(footer.manifest.boot, handover, around.cmdline, record)
+    if outcome.is_trial:
+        same_kernel = loaded.method == "switch_root"
+        reporter.say(watchdog.guard_trial(around.settings.watchdog_s, same_kernel=same_kernel))
     loaded_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     reporter.say(
         f"seconds since the kernel began: python {clock.python_s:.3f}, "
@@ -167,19 +170,10 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
         trial=int(outcome.is_trial),
     )
     os.sync()
-    _settle_watchdog(around, is_trial=outcome.is_trial, method=loaded.method)
+    # The very last step: whatever hangs before it is guarded.
+    if not outcome.is_trial and (problem := watchdog.stop()):
+        reporter.say(problem)
     loaded.start()
-
-
-def _settle_watchdog(around: Surroundings, *, is_trial: bool, method: str) -> None:
-    """The last step before a start: whatever hangs before it is still guarded."""
-    if is_trial:
-        same_kernel = method == "switch_root"
-        said = around.watchdog.guard_trial(around.settings.watchdog_s, same_kernel=same_kernel)
-    else:
-        said = around.watchdog.stop()
-    if said:
-        around.reporter.say(said)
 
 
 def _facts(

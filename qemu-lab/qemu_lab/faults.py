@@ -160,6 +160,13 @@ class Faults:
         self._execute("object-add", {"qom-type": "throttle-group", "id": group, "limits": limits})
         return self._add(drive, {"driver": "throttle", "throttle-group": group}, "file", group)
 
+    def hang(self, drive: int) -> Fault:
+        """Makes a drive that no longer answers: a request or two still pass, then none.
+
+        Taking it out, a reset of the machine and a power cut set free what hangs.
+        """
+        return self.throttle(drive, bytes_per_second=1)
+
     def _chain(self, drive: int) -> list[Fault]:
         if not 0 <= drive < len(self._chains):
             raise LabError(f"drive {drive}: this machine has {len(self._chains)}")

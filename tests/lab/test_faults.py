@@ -128,6 +128,13 @@ def test_a_throttle_has_its_limits(qemu: _Qemu, faults: Faults) -> None:
     assert arguments["limits"] == {"bps-total": 1000, "iops-total": 5}
 
 
+def test_a_drive_that_hangs_passes_less_than_any_request(qemu: _Qemu, faults: Faults) -> None:
+    with faults.hang(1):
+        assert qemu.commands[0][1]["limits"] == {"bps-total": 1}
+        assert qemu.below("disk0") == ["disk0-format"]
+    assert qemu.objects == set()
+
+
 def test_a_power_cut_takes_all_faults_out(faults: Faults) -> None:
     fault = faults.io_error(0, 0, 4096)
     faults.restart(Machine(drives=(Drive(Path("/c")),)))
