@@ -430,11 +430,16 @@ def test_any_finding_makes_a_run_wrong_and_is_shown(
     assert shown in results.table()
 
 
-def test_the_disks_to_boot_are_spread_over_the_log() -> None:
-    judged = [Judged(Cut(first), first, Verdict(Outcome.STAYED, 1)) for first in range(100)]
-    assert [one.cut.first for one in spread(judged, 4)] == [12, 37, 62, 87]
-    assert len({one.key for one in spread(judged, 50)}) == 50
-    assert spread(judged, 200) == judged
+def test_the_disks_to_boot_come_from_as_many_epochs_as_there_are() -> None:
+    def disk(first: int, key: int) -> Judged:
+        return Judged(Cut(first, kind=f"kind{key}"), key, Verdict(Outcome.STAYED, 1))
+
+    single = [disk(first, 0) for first in range(10)]
+    many = [disk(10, key) for key in range(90)]
+    judged = [*many, *single]
+    assert [one.cut.first for one in spread(judged, 4)] == [1, 4, 6, 9]
+    assert [one.cut.first for one in spread(judged, 13)] == [*range(10), 10, 10, 10]
+    assert set(spread(judged, 200)) == set(judged)
 
 
 # --- trace and images -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -106,8 +107,22 @@ def judge_one(work: Work, label: str, disk: Path) -> Verdict:
 
 
 def spread(judged: Sequence[Judged], count: int) -> list[Judged]:
-    """At most ``count`` of the disks, evenly spread over the log."""
+    """At most ``count`` of the disks, from as many epochs of the log as there are.
+
+    Most disks come from the few epochs with many writes; taken evenly they would be most of the
+    sample, too.
+    """
+    by_epoch: dict[int, list[Judged]] = {}
+    for one in sorted(judged, key=lambda one: (one.cut.first, one.key)):
+        by_epoch.setdefault(one.cut.first, []).append(one)
+    rounds = [[one for one in some if one is not None] for some in zip_longest(*by_epoch.values())]
+    chosen: list[Judged] = []
+    for one_of_each in rounds:
+        chosen += _evenly(one_of_each, count - len(chosen))
+    return sorted(chosen, key=lambda one: (one.cut.first, one.cut.label))
+
+
+def _evenly(judged: Sequence[Judged], count: int) -> Sequence[Judged]:
     if count >= len(judged):
-        return list(judged)
-    ordered = sorted(judged, key=lambda one: (one.cut.first, one.cut.label))
-    return [ordered[(2 * index + 1) * len(ordered) // (2 * count)] for index in range(count)]
+        return judged
+    return [judged[(2 * index + 1) * len(judged) // (2 * count)] for index in range(count)]
