@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,8 +23,8 @@ from qemu_lab.vm import VM
 
 FOLDER = BUILD / "recorded"
 DOCUMENT = "recorded.json"
-OURS = ("*.img", "writes.log", "trace-*.txt", "*.console.txt", "*.qemu.txt", DOCUMENT)
-"""What a run leaves, and the next one begins without."""
+OURS = ("*.img", "writes.log", "trace-*.txt", "recorded.*.txt", "boot-*", "replay-*", DOCUMENT)
+"""What a run leaves, whole or broken off; the next one begins without."""
 
 
 def main() -> int:
@@ -60,7 +61,7 @@ def _run(folder: Path, plan: Plan) -> Results:
     folder.mkdir(parents=True, exist_ok=True)
     for pattern in OURS:
         for path in folder.glob(pattern):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     with ExitStack() as stack:
 
         def make_vm(machine: Machine, name: str) -> VM:
