@@ -9,7 +9,10 @@ from bootsvc.formats.boot_status import Area, BootStatus, Reason
 
 @dataclass(frozen=True)
 class Look:
-    """Read an area's footer. Bootable: unchanged, nothing is written."""
+    """Read an area's footer; where that fails, read it again, and the whole image with it.
+
+    Bootable: unchanged, nothing is written.
+    """
 
     area: Area
 
@@ -37,12 +40,14 @@ class Write:
         takes_try: this write pays for one trial start.
         boot_once: the area to be started afterwards, in this start only.
         reconstructs: there was no valid record before.
+        keeps_copy_failure: the copy that failed in this start is not tried again in it.
     """
 
     status: BootStatus
     takes_try: bool = False
     boot_once: Area = Area.NONE
     reconstructs: bool = False
+    keeps_copy_failure: bool = False
 
 
 @dataclass(frozen=True)

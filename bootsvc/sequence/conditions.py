@@ -49,6 +49,11 @@ def refused(area: Area) -> Condition:
     return lambda seen: seen.finding(area).is_refused
 
 
+def unreadable(area: Area) -> Condition:
+    """The disk failed when the area was read: that says nothing of the image."""
+    return lambda seen: refused(area)(seen) and seen.finding(area).reason is Reason.IO_ERROR
+
+
 def unbootable(area: Area) -> Condition:
     """A hand-over to the area failed in this start."""
     return lambda seen: seen.finding(area).unbootable is not Reason.NONE
@@ -147,6 +152,11 @@ def names_proven_primary(seen: Observation) -> bool:
     return record.boot_area is Area.PRIMARY and record.phase is not Phase.TRIAL
 
 
+def unproven_primary(seen: Observation) -> bool:
+    """What primary holds has not proved itself yet, or has failed to, and there is no other."""
+    return records.of(seen).phase in (Phase.INSTALL, Phase.COPY, Phase.TRIAL, Phase.HALT)
+
+
 def backup_to_fill(seen: Observation) -> bool:
     """There is no backup, or only the beginning of one."""
     return records.of(seen).backup.state in (AreaState.EMPTY, AreaState.WRITING)
@@ -155,6 +165,11 @@ def backup_to_fill(seen: Observation) -> bool:
 def has_backup(seen: Observation) -> bool:
     """The record says that backup is whole."""
     return records.of(seen).backup.state in (AreaState.VALID, AreaState.CONFIRMED)
+
+
+def staged(seen: Observation) -> bool:
+    """The record says that staging is whole."""
+    return records.of(seen).staging.state in (AreaState.VALID, AreaState.CONFIRMED)
 
 
 def staging_refused_before(seen: Observation) -> bool:
@@ -166,7 +181,7 @@ def rot_is_staged(seen: Observation) -> bool:
     """Staging may hold the very image that rotted in primary."""
     record = records.of(seen)
     return (
-        record.staging.state in (AreaState.VALID, AreaState.CONFIRMED)
+        staged(seen)
         and record.staging.identity == record.primary.identity
         and (seen.staging.check is Check.UNSEEN or as_recorded(Area.STAGING)(seen))
         and not seen.staging.is_refused

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from bootsvc.formats.boot_status import (
     Area,
     BootStatus,
+    Failure,
     Phase,
     Reason,
     Request,
@@ -44,10 +45,13 @@ from bootsvc.sequence.conditions import (
     refused,
     requested,
     rot_is_staged,
+    staged,
     staging_refused_before,
     startable,
     unbootable,
+    unproven_primary,
     unread,
+    unreadable,
     unseen,
     verified,
 )
@@ -125,6 +129,25 @@ def halt_as_recorded(seen: Observation) -> Action:
     return Halt(Reason(reason) if known else Reason.NOTHING_TO_FALL_BACK_TO)
 
 
+def halt_once_told(
+    failure_of: Callable[[Observation], Failure],
+) -> Callable[[Observation], Action]:
+    """Halt with a reason that stands in the record: nobody will run who could tell it."""
+
+    def action(seen: Observation) -> Action:
+        failure = failure_of(seen)
+        if records.is_told(seen, failure):
+            return Halt(Reason(failure.reason))
+        return Write(records.told(seen, failure), keeps_copy_failure=True)
+
+    return action
+
+
+def halt_telling(area: Area) -> Callable[[Observation], Action]:
+    """Halt because nothing whole is left to start; ``area`` is the one that should have been."""
+    return halt_once_told(lambda seen: records.nothing_to_start(seen, area))
+
+
 def write(change: Callable[[Observation], BootStatus]) -> Callable[[Observation], Action]:
     return lambda seen: Write(change(seen))
 
@@ -179,17 +202,21 @@ CANNOT_WRITE = (
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
     Row("a whole backup",             both(verified(BACKUP), no(unbootable(BACKUP))),
         boot_with_alarm(BACKUP, Reason.IO_ERROR)),
-    Row("nothing left",               always,                             halt_for(BACKUP)),
+    Row("no whole backup: primary?",  both(no(unproven_primary), unread(PRIMARY)), verify(PRIMARY)),
+    Row("a whole primary after all",  both(no(unproven_primary), verified(PRIMARY),
+                                           no(unbootable(PRIMARY))),
+        boot_with_alarm(PRIMARY, Reason.IO_ERROR)),
+    Row("nothing left",               always,                             lambda _: Halt(Reason.IO_ERROR)),
 )
 
 INSTALL = (
     *counting_hangs(hangs.install_given_up),
     Row("refused once: not again",    staging_refused_before,             halt_as_recorded),
     Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
+    Row("disk fails: not refused",    unreadable(STAGING),                halt_telling(STAGING)),
     Row("refused",                    refused(STAGING),                   refuse(Phase.INSTALL, STAGING)),
     Row("installed and read back",    copied(STAGING, PRIMARY),           write(records.on_trial)),
-    Row("disk fails",                 copy_failed,
-        lambda seen: Halt(records.copy_reason(seen))),
+    Row("disk fails",                 copy_failed,                        halt_once_told(records.install_failure)),
     Row("install",                    always,                             copy(STAGING, PRIMARY)),
 )
 
@@ -209,7 +236,11 @@ IDLE = (
         boot_with_alarm(BACKUP, Reason.KERNEL_REFUSED)),
     Row("rotten, with a backup",      both(no(startable(PRIMARY)), refused(PRIMARY), verified(BACKUP)),
         write(records.rot)),
-    Row("rotten, no backup",          no(startable(PRIMARY)),             halt_for(PRIMARY)),
+    Row("no backup: read staging",    both(no(startable(PRIMARY)), refused(PRIMARY), unread(STAGING)),
+        verify(STAGING)),
+    Row("no backup: install",         both(no(startable(PRIMARY)), refused(PRIMARY), verified(STAGING)),
+        write(records.installing_over_rot)),
+    Row("rotten, no backup",          no(startable(PRIMARY)),             halt_telling(PRIMARY)),
     # evidence of trouble
     Row("request hung again: refuse", both(asked, hung_too_often),        write(hangs.request_given_up)),
     Row("count a crash",              has_new_crash,                      write(records.crash_counted)),
@@ -262,7 +293,7 @@ COPY = (
     Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
     Row("staged image lost",          refused(STAGING),                   write(records.staged_image_lost)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
-    Row("backup lost: install",       refused(BACKUP),                    write(records.installing)),
+    Row("backup lost: install",       refused(BACKUP),                    write(records.installing_without_backup)),
     Row("copied and read back",       copied(STAGING, PRIMARY),           write(records.on_trial)),
     Row("disk fails",                 copy_failed,                        write(records.copy_failed)),
     Row("copy",                       always,                             copy(STAGING, PRIMARY)),
@@ -275,6 +306,10 @@ TRIAL = (
         verify(BACKUP)),
     Row("record is stale",            both(no(as_recorded(PRIMARY)), verified(PRIMARY)),
         write(reconstruction.stale)),
+    Row("rotted, no backup: staged?", both(refused(PRIMARY), no(has_backup), staged, unread(STAGING)),
+        verify(STAGING)),
+    Row("rotted: install it again",   both(refused(PRIMARY), no(has_backup), verified(STAGING)),
+        write(records.installing_over_rot)),
     Row("rotted, no backup",          both(refused(PRIMARY), no(has_backup)), write(records.halted)),
     Row("rotted on trial",            refused(PRIMARY),                   write(records.giving_up)),
     Row("try paid for: start",        both(lambda seen: seen.has_try, no(unbootable(PRIMARY))),
@@ -291,7 +326,7 @@ FROM_BACKUP = (
     Row("backup lost: primary?",      both(refused(BACKUP), unread(PRIMARY)), verify(PRIMARY)),
     Row("start primary with alarm",   both(refused(BACKUP), verified(PRIMARY), no(unbootable(PRIMARY))),
         boot_with_alarm(PRIMARY, Reason.BACKUP_BAD)),
-    Row("nothing left",               refused(BACKUP),                    halt_for(BACKUP)),
+    Row("nothing left",               refused(BACKUP),                    halt_telling(BACKUP)),
     Row("restored and read back",     copied(BACKUP, PRIMARY),            write(records.restored)),
     Row("disk fails: again",          both(copy_failed, lambda seen: records.of(seen).restore_retries > 0),
         write(records.restore_retried)),
@@ -339,7 +374,10 @@ DEGRADED = (
     Row("backup unusable: primary?",  unread(PRIMARY),                    verify(PRIMARY)),
     Row("start primary with alarm",   both(verified(PRIMARY), no(unbootable(PRIMARY))),
         boot_with_alarm(PRIMARY, Reason.BACKUP_BAD)),
-    Row("nothing left",               always,                             halt_for(BACKUP)),
+    Row("another image in backup?",   unread(BACKUP),                     verify(BACKUP)),
+    Row("start it with alarm",        both(verified(BACKUP), no(unbootable(BACKUP))),
+        boot_with_alarm(BACKUP, Reason.STATUS_LOST)),
+    Row("nothing left",               always,                             halt_telling(BACKUP)),
 )
 
 HALTED = (

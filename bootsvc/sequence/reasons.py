@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from bootsvc import errors
 from bootsvc.formats.boot_status import Reason
 
@@ -26,15 +28,24 @@ _REASONS: tuple[tuple[type[errors.BootsvcError], Reason], ...] = (
 )
 
 
+_DISK_ERRORS = frozenset(
+    {errno.EIO, errno.ENODATA, errno.EREMOTEIO, errno.ENOLINK, errno.ETIMEDOUT, errno.EILSEQ}
+)
+"""What the kernel's block layer says of a disk that fails."""
+
+
 def reason_of(error: errors.BootsvcError) -> Reason:
-    """The reason that stands for ``error`` in the record; the last row of the table fits all."""
+    """The reason that stands for ``error`` in the record; the last row of the table fits all. A
+    hand-over that a failing disk prevented says nothing of the image."""
+    if errno_of(error) in _DISK_ERRORS:
+        return Reason.IO_ERROR
     return next(reason for kind, reason in _REASONS if isinstance(error, kind))
 
 
 def errno_of(error: BaseException | None) -> int:
     """The kernel's error number behind ``error``, 0 where there is none."""
     while error is not None:
-        if isinstance(error, errors.DeviceError):
+        if isinstance(error, errors.DeviceError | OSError) and error.errno:
             return error.errno
         error = error.__cause__
     return 0

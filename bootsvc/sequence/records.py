@@ -120,7 +120,10 @@ def no_way_back(seen: Observation) -> BootStatus:
     """An update without a verified image to fall back to is refused; the staged image stays."""
     status = of(seen)
     area = Area.PRIMARY if seen.primary.is_refused else Area.BACKUP
-    failure = failure_of(seen, Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, area, status.area(area))
+    failure = failure_of(
+        seen, Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, area, status.area(area),
+        seen.finding(area).errno,
+    )  # fmt: skip
     return replace(status, request=Request.NONE, last_failure=failure)
 
 
@@ -246,6 +249,58 @@ def installing(seen: Observation) -> BootStatus:
         backup=EMPTY,
         staging=in_state(status.staging, AreaState.VALID),
     )
+
+
+def installing_without_backup(seen: Observation) -> BootStatus:
+    """INSTALL (1): the backup turned out to be no use while primary was half written."""
+    failure = _finding_failure(seen, Phase.COPY, Area.BACKUP)
+    return replace(installing(seen), last_failure=failure)
+
+
+def installing_over_rot(seen: Observation) -> BootStatus:
+    """INSTALL (1): primary is no use and there is no backup; what staging holds was read in full.
+
+    It need not be what the record last knew of staging, so it starts as an update of its own.
+    """
+    return replace(
+        installing(seen),
+        transaction=seen.fresh_id,
+        staging=area_record(seen.staging, AreaState.VALID),
+        last_failure=_finding_failure(seen, Phase.ROT, Area.PRIMARY),
+    )
+
+
+def install_failure(seen: Observation) -> Failure:
+    """Why the staged image could not be installed."""
+    failed = seen.copy_failure
+    area, errno = (failed.area, failed.errno) if failed else (Area.PRIMARY, 0)
+    return failure_of(seen, Phase.INSTALL, copy_reason(seen), area, of(seen).staging, errno)
+
+
+# --- nothing to start -----------------------------------------------------------------------------
+
+
+def nothing_to_start(seen: Observation, area: Area) -> Failure:
+    """Why nothing can be started: what is wrong with ``area``, or with the other one where only
+    that cannot be read, for a failing disk is worth knowing of."""
+    if area is not Area.STAGING:
+        other = Area.BACKUP if area is Area.PRIMARY else Area.PRIMARY
+        if seen.finding(other).errno and not seen.finding(area).errno:
+            area = other
+    finding, status = seen.finding(area), of(seen)
+    reason = finding.unbootable or finding.reason or Reason.NOTHING_TO_FALL_BACK_TO
+    return failure_of(seen, status.phase, reason, area, status.area(area), finding.errno)
+
+
+def is_told(seen: Observation, failure: Failure) -> bool:
+    """The record names this failure, of now or of an earlier start."""
+    known = of(seen).last_failure
+    return replace(known, time_s=failure.time_s) == failure
+
+
+def told(seen: Observation, failure: Failure) -> BootStatus:
+    """The same record, naming ``failure``."""
+    return replace(of(seen), last_failure=failure)
 
 
 # --- TRIAL ---------------------------------------------------------------------------------------

@@ -175,9 +175,9 @@ class Runner:
             status=written,
             has_try=action.takes_try,
             boot_once=action.boot_once,
-            copy_failure=None,
-            copies_failed=0,
         )
+        if not action.keeps_copy_failure:
+            self.seen = replace(self.seen, copy_failure=None, copies_failed=0)
         if written.phase is not before or action.takes_try:
             self._mark(written.phase.name.lower())
 
@@ -191,7 +191,9 @@ class Runner:
         try:
             footer = read_footer(self.disk.areas[area])
         except BootsvcError as exc:
-            self._refuse(area, exc, None)
+            # One read that failed is no evidence against an image yet.
+            self.reporter.say(f"{area.name.lower()} is read once more: {exc}")
+            self._verify(area, installing=False)
         else:
             self._found(area, footer, Check.FOOTED)
 

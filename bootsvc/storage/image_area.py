@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from bootsvc.errors import (
     AlteredImageError,
+    DeviceError,
     FieldError,
     FormatError,
     ImageTooLargeError,
@@ -192,7 +193,8 @@ def _copy_chunk(
     expected: bytes,
     counts: CopyCounts,
 ) -> None:
-    present = leaves_of(target.read_at(at, length))
+    there = _readable(target, at, length)
+    present = bytes(len(expected)) if there is None else leaves_of(there)
     counts.read += length
     for first, last in _runs(_differing(present, expected)):
         run_at, run_length = at + first * BLOCK_SIZE, (last - first) * BLOCK_SIZE
@@ -215,16 +217,28 @@ def _copy_footer(source: Device, target: Device, footer: Footer, counts: CopyCou
         length = min(CHUNK_SIZE, body_size - at)
         data = source.read_at(source_at + at, length)
         counts.read += length
-        if target.read_at(target_at + at, length) == data:
+        if _readable(target, target_at + at, length) == data:
             counts.skipped += length
             continue
         target.write_at(target_at + at, data)
         counts.written += length
     target.flush()
-    if target.read_at(target.size - BLOCK_SIZE, BLOCK_SIZE) != locator_block:
+    if _readable(target, target.size - BLOCK_SIZE, BLOCK_SIZE) != locator_block:
         target.write_at(target.size - BLOCK_SIZE, locator_block)
         counts.written += BLOCK_SIZE
     target.flush()
+
+
+def _readable(target: Device, at: int, length: int) -> bytes | None:
+    """What stands where a copy may have to write; None where it cannot be read.
+
+    Many a disk puts another sector in the place of an unreadable one as soon as it is written.
+    Where it does not, reading back shows it.
+    """
+    try:
+        return target.read_at(at, length)
+    except DeviceError:
+        return None
 
 
 def _differing(found: bytes, expected: bytes) -> list[int]:

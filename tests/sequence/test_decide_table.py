@@ -309,8 +309,8 @@ def outcomes(seen: Observation, action: Action) -> Iterator[Observation]:
                 status=action.status,
                 has_try=action.takes_try,
                 boot_once=action.boot_once,
-                copy_failure=None,
-                copies_failed=0,
+                copy_failure=seen.copy_failure if action.keeps_copy_failure else None,
+                copies_failed=seen.copies_failed if action.keeps_copy_failure else 0,
             )
             yield replace(
                 seen, status=seen.status or action.status, cannot_write=True, has_try=False
@@ -335,6 +335,7 @@ def outcomes(seen: Observation, action: Action) -> Iterator[Observation]:
 def looks(seen: Observation, where: Area) -> Iterator[Finding]:
     for identity in known_identities(seen, where):
         yield Finding(Check.FOOTED, identity, 1, 4096)
+        yield Finding(Check.VERIFIED, identity, 1, 4096)
     yield Finding(Check.REFUSED, reason=Reason.NO_IMAGE)
 
 

@@ -166,7 +166,7 @@ def test_a_record_that_cannot_be_written_with_nothing_proven_and_whole_halts() -
     machine.power_on()
     machine.flip(Area.BACKUP, 0)
     machine.device.bad_writes = [PARTS["status"]]
-    assert machine.power_on().outcome == Halt(Reason.ALTERED)
+    assert machine.power_on().outcome == Halt(Reason.IO_ERROR)
 
 
 def test_a_first_installation_on_a_failing_disk_halts_and_starts_over_the_next_time() -> None:
@@ -221,10 +221,11 @@ def test_another_whole_image_in_primary_during_a_trial_gets_a_trial_of_its_own()
     assert machine.record.transaction != first
 
 
-def test_a_first_image_that_rots_on_trial_halts_with_that_reason() -> None:
+def test_a_first_image_that_rots_on_trial_and_in_staging_halts_with_that_reason() -> None:
     machine = new_machine()
     machine.power_on()
     machine.overwrite(Area.PRIMARY, AREA_SIZE - BLOCK_SIZE, bytes(BLOCK_SIZE))
+    machine.flip(Area.STAGING, 0)
     assert machine.power_on().outcome == Halt(Reason.NO_IMAGE)
 
 
