@@ -46,13 +46,22 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m qemu_lab.recorded", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m qemu_lab.recorded",
+        description="Record one update in a virtual machine, judge its power cuts, boot some.",
+    )
     add = parser.add_argument
     add("--subsets", type=int, default=2000, metavar="N", help="cuts between flushes (2000)")
     add("--boots", type=int, default=50, metavar="N", help="rebuilt disks to boot (50)")
     add("--seed", type=int, default=1, metavar="N", help="chooses the cuts between flushes (1)")
     add("--jobs", type=int, default=2, metavar="N", help="processes and machines at a time (2)")
-    add("--out", type=Path, default=FOLDER, metavar="DIR", help="all files go here, made anew")
+    add(
+        "--out",
+        type=Path,
+        default=FOLDER,
+        metavar="DIR",
+        help="where all files go (build/recorded)",
+    )
     add("--repeat", metavar="CUT", help="judge one cut of the recording in --out once more")
     return parser.parse_args()
 
