@@ -14,6 +14,8 @@ looks at every disk that a cut left and at every start.
     scenarios.py  what happens to the machine, where it must end, and the documented fall-backs
     world.py      one power-on, updater and OS, as a pure function of the disk
     parsed.py     parsers remember while a start runs, which is what makes the proof fast
+    truth.py      what the judge knows of a scenario beforehand
+    view.py       how he sees a disk
     oracle.py     the judge: clauses, each of which can fail (test_oracle.py)
     explore.py    the walk over the graph of states, equal ones merged
     proof.py      walks of all scenarios in several processes, put together

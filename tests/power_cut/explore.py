@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from tests.power_cut import oracle
 from tests.power_cut.cuts import CutRules, cuts_of
 from tests.power_cut.disk import Snapshot
-from tests.power_cut.oracle import Fate, Record, View
+from tests.power_cut.oracle import Fate
 from tests.power_cut.parsed import forget
 from tests.power_cut.results import Outcome, Violation
 from tests.power_cut.scenarios import Scenario
+from tests.power_cut.view import Record, View, end_of, look, newest_record
 from tests.power_cut.world import (
     Key,
     State,
@@ -245,7 +246,7 @@ class Walk:
                 runs = self._judge_step(step, view, label, kind)
                 path[state.key] = state, view, runs
                 if step.is_rest:
-                    end = oracle.end_of(self.scenario.truth, view, starts=bool(step.booted))
+                    end = end_of(self.scenario.truth, view, starts=bool(step.booted))
                     fate = Fate(0, end, ())
                 state = step.after
         for known, view, runs in reversed(path.values()):
@@ -256,7 +257,7 @@ class Walk:
 
     def _view(self, content: Snapshot) -> View:
         if content.key not in self._views:
-            self._views[content.key] = oracle.look(self.scenario.truth, content)
+            self._views[content.key] = look(self.scenario.truth, content)
         return self._views[content.key]
 
     def _judge_step(self, step: Step, view: View, label: str, kind: str) -> str:
@@ -284,7 +285,7 @@ class Walk:
 
     def _record_of(self, content: Snapshot) -> Record | None:
         if content.key not in self._records:
-            self._records[content.key] = oracle.newest_record(self.scenario.truth, content)
+            self._records[content.key] = newest_record(self.scenario.truth, content)
         return self._records[content.key]
 
     def _note(self, clause: str, seen: str | None, label: str, kind: str) -> None:

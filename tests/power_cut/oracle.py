@@ -6,137 +6,14 @@ what it saw where that breaks the promise; ``None`` where all is well. Clauses n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from tests.formats.decoder import Value, decode
+from tests.power_cut.truth import NOBODY, End, Truth
+from tests.power_cut.view import AREAS, Record, View, proven_now
 
-RECORD_SIZE = 512
 MAX_STARTS = 12
 """An update with every try used up takes 6 starts, its restore and the proof of rest 2 more."""
-
-PHASES = (
-    "UNKNOWN", "INSTALL", "IDLE", "CHECK", "BACKUP", "COPY", "VERIFY", "TRIAL", "CONFIRM",
-    "RESTORE", "DEGRADED", "ROLLBACK", "ROT", "HALT",
-)  # fmt: skip
-AREAS = ("none", "primary", "backup", "staging")
-STATES = ("EMPTY", "WRITING", "VALID", "CONFIRMED", "BAD")
-REQUESTS = ("none", "update", "rollback", "boot-once")
-NOBODY = "?"
-CARRIES = frozenset({"INSTALL", "COPY", "TRIAL", "ROLLBACK", "ROT"})
-
-
-class RawDisk(Protocol):
-    """Bytes to look at."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``."""
-
-
-@dataclass(frozen=True)
-class ApprovedImage:
-    """An image that may run: its name here, the bytes that an area begins and ends with, and its
-    identity, 32 bytes."""
-
-    name: str
-    content: bytes = field(repr=False)
-    footer: bytes = field(repr=False)
-    identity: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class End:
-    """What a settled machine looks like.
-
-    Attributes:
-        name: for people; not compared.
-        primary, backup, staging: image and state by the record, such as ``v2 VALID``; followed by
-            what the area holds in truth where that is something else.
-        failed: names of the images remembered as failed.
-        starts: whether the machine starts an image by itself (False: it halts).
-    """
-
-    name: str = field(compare=False)
-    code: int
-    phase: str
-    boot: str
-    primary: str
-    backup: str
-    staging: str = "EMPTY"
-    request: str = "none"
-    floor: int = 0
-    failed: tuple[str, ...] = ()
-    starts: bool = True
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What the judge knows of a scenario.
-
-    Attributes:
-        images: all approved images.
-        parts: role -> bytes of the disk.
-        copies: offsets of the record's two copies on the disk.
-        proven: names of the images that proved themselves before the scenario begins.
-        good: names of the images that would prove themselves.
-        end: where the run without cuts ends.
-        fallbacks: the other documented ends.
-        leaves: name of the image that must not run again by itself once another one ran after it.
-        is_first: a first installation: there is nothing proven, the image stands in staging.
-        rotten_until: a record of at most this sequence may name primary, which is damaged before
-            the first start.
-        carries: phases in which the table says that what was begun goes on to its end.
-    """
-
-    images: tuple[ApprovedImage, ...]
-    parts: Mapping[str, range]
-    copies: tuple[int, int]
-    proven: frozenset[str]
-    good: frozenset[str]
-    end: End
-    fallbacks: tuple[End, ...] = ()
-    leaves: str = ""
-    is_first: bool = False
-    rotten_until: int = 0
-    carries: frozenset[str] = CARRIES
-
-    def ends(self) -> tuple[End, ...]:
-        """All documented ends."""
-        return (self.end, *self.fallbacks)
-
-    def name_of(self, identity: str) -> str:
-        """The image with this identity (hex)."""
-        found = (one.name for one in self.images if one.identity.hex() == identity)
-        return next(found, NOBODY)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A whole copy of the boot-status record, in words: states by area, identities in hex."""
-
-    sequence: int
-    code: int
-    phase: str
-    boot: str
-    request: str
-    tries_left: int
-    transaction: str
-    floor: int
-    states: Mapping[str, str]
-    identities: Mapping[str, str]
-    failed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class View:
-    """A disk as the judge sees it: the newest record (``None``: lost), whether its two copies are
-    the same, and which image each area holds from the first byte to the last."""
-
-    record: Record | None
-    has_equal_copies: bool
-    holds: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -181,103 +58,6 @@ class Fate:
     runs: tuple[str, ...]
 
 
-# --- looking ------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def _record_in(sector: bytes) -> Record | None:
-    fields = decode(sector)
-    if fields is None:
-        return None
-    numbers = {name: int(str(value)) for name, value in fields.items() if isinstance(value, int)}
-    areas = {name: _group(fields[name]) for name in AREAS[1:]}
-    failed = fields["failed"]
-    assert isinstance(failed, list)
-    return Record(
-        sequence=numbers["sequence"],
-        code=numbers["status_code"],
-        phase=PHASES[numbers["phase"]],
-        boot=AREAS[numbers["boot_area"]],
-        request=REQUESTS[numbers["request"]],
-        tries_left=numbers["tries_left"],
-        transaction=str(fields["transaction"]),
-        floor=numbers["version_floor"],
-        states={name: STATES[int(area["state"])] for name, area in areas.items()},
-        identities={name: str(area["identity"]) for name, area in areas.items()},
-        failed=tuple(one for one in failed if one.strip("0")),
-    )
-
-
-def _group(value: Value) -> dict[str, int | str]:
-    assert isinstance(value, dict)
-    return value
-
-
-def newest_record(truth: Truth, disk: RawDisk) -> Record | None:
-    """The whole copy with the higher sequence; two that differ at one sequence are none."""
-    first, second = (disk.read(at, RECORD_SIZE) for at in truth.copies)
-    one, other = _record_in(first), _record_in(second)
-    if one is None or other is None:
-        return one or other
-    if one.sequence == other.sequence:
-        return one if first == second else None
-    return max(one, other, key=lambda record: record.sequence)
-
-
-def held(truth: Truth, disk: RawDisk, area: str) -> str:
-    """The image whose every byte stands in ``area``, or ``NOBODY``."""
-    where = truth.parts[area]
-    for image in truth.images:
-        footer_at = where.stop - len(image.footer)
-        if disk.read(footer_at, len(image.footer)) == image.footer:
-            is_whole = disk.read(where.start, len(image.content)) == image.content
-            return image.name if is_whole else NOBODY
-    return NOBODY
-
-
-def look(truth: Truth, disk: RawDisk) -> View:
-    """The disk as it is, with nothing believed that was not compared byte by byte."""
-    first, second = (disk.read(at, RECORD_SIZE) for at in truth.copies)
-    holds = {area: held(truth, disk, area) for area in AREAS[1:]}
-    return View(newest_record(truth, disk), first == second, holds)
-
-
-def end_of(truth: Truth, view: View, *, starts: bool) -> End:
-    """The documented end that ``view`` is, or one without a name."""
-    record = view.record
-    if record is None:
-        return End("record lost", 0, "", "none", "", "", starts=starts)
-    seen = End(
-        name="",
-        code=record.code,
-        phase=record.phase,
-        boot=record.boot,
-        primary=_area_text(truth, view, record, "primary"),
-        backup=_area_text(truth, view, record, "backup"),
-        staging=_area_text(truth, view, record, "staging"),
-        request=record.request,
-        floor=record.floor,
-        failed=tuple(truth.name_of(one) for one in record.failed),
-        starts=starts,
-    )
-    return next((end for end in truth.ends() if end == seen), seen)
-
-
-def _area_text(truth: Truth, view: View, record: Record, area: str) -> str:
-    state = record.states[area]
-    if state in ("EMPTY", "WRITING"):
-        return state
-    name, holds = truth.name_of(record.identities[area]), view.holds[area]
-    return f"{name} {state}" + ("" if holds == name else f", holds {holds}")
-
-
-def proven_now(truth: Truth, record: Record | None) -> frozenset[str]:
-    """The images that have proved themselves: before the beginning, or by the record since."""
-    if record is None or record.states["primary"] != "CONFIRMED":
-        return truth.proven
-    return truth.proven | {truth.name_of(record.identities["primary"])}
-
-
 # --- clauses on the disk of a cut ---------------------------------------------------------------
 
 
@@ -288,7 +68,7 @@ def record_names_whole_image(truth: Truth, view: View) -> str | None:
         return None
     if record.boot == "primary" and record.sequence <= truth.rotten_until:
         return None
-    holds = view.holds[record.boot]
+    holds = view.holds.get(record.boot, NOBODY)
     if holds == NOBODY:
         return f"the record ({record.phase}) names {record.boot}, which holds no whole image"
     if truth.name_of(record.identities[record.boot]) != holds:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.power_cut import oracle
 from tests.power_cut.explore import Plan, Walk
 from tests.power_cut.scenarios import BY_NAME, Scenario
 from tests.power_cut.timeline import moments_of
+from tests.power_cut.view import look
 from tests.power_cut.world import State, first_state
 
 
@@ -51,7 +51,7 @@ def repeat(label: str, seed: int = 0) -> tuple[str, bool]:
 
 def describe(scenario: Scenario, state: State) -> str:
     """Record and areas in one line."""
-    view = oracle.look(scenario.truth, state.content)
+    view = look(scenario.truth, state.content)
     areas = ", ".join(f"{area} holds {name}" for area, name in view.holds.items())
     record = view.record
     if record is None:

@@ -26,7 +26,7 @@ from bootsvc.units import BLOCK_SIZE, KIB
 from tests.formats.tables import write_gpt
 from tests.images import Image, like, make_image, padded, random_blocks
 from tests.power_cut.disk import Base, SimulatedDisk, Snapshot
-from tests.power_cut.oracle import CARRIES, ApprovedImage, End, Truth
+from tests.power_cut.truth import CARRIES, ApprovedImage, End, Truth
 
 BLOCKS = 64
 CHUNK_SIZE = 8 * BLOCK_SIZE
@@ -122,7 +122,7 @@ class Scenario:
         rejects: images whose own health check rejects them; images neither good nor rejecting
             hang until the power is switched off.
         copies: the copying phases that the run without cuts goes through.
-        proven, good, end, fallbacks, leaves, is_first, rotten_until, carries: see ``oracle.Truth``.
+        proven, good, end, fallbacks, leaves, is_first, rotten_until, carries: see ``Truth``.
     """
 
     name: str

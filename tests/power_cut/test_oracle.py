@@ -11,7 +11,7 @@ import pytest
 
 from tests.power_cut import oracle
 from tests.power_cut.explore import Plan, Walk
-from tests.power_cut.oracle import MAX_STARTS, NOBODY, Fate, Record, StepFacts, View
+from tests.power_cut.oracle import MAX_STARTS, Fate, StepFacts
 from tests.power_cut.scenarios import (
     AS_BEFORE,
     COPIES,
@@ -22,6 +22,8 @@ from tests.power_cut.scenarios import (
     UPDATED,
     Scenario,
 )
+from tests.power_cut.truth import NOBODY, Truth
+from tests.power_cut.view import Record, View, held, look, newest_record
 from tests.power_cut.world import first_state
 
 TRUTH = UPDATE.truth
@@ -135,7 +137,7 @@ def test_a_clause_says_what_it_saw_where_its_promise_is_broken(clause: str) -> N
     ],
 )
 def test_a_clause_on_a_start_has_other_ways_to_fail(
-    clause: Callable[[oracle.Truth, StepFacts], str | None], step: StepFacts
+    clause: Callable[[Truth, StepFacts], str | None], step: StepFacts
 ) -> None:
     assert clause(TRUTH, step)
 
@@ -169,7 +171,7 @@ def test_the_run_without_cuts_breaks_no_promise_and_ends_as_written(scenario: Sc
 def test_one_changed_bit_anywhere_in_an_image_is_seen(area: str) -> None:
     content = first_state(UPDATE).content
     where, image = PARTS[area], IMAGES["v2" if area != "backup" else "v1"]
-    assert oracle.held(TRUTH, content, area) != NOBODY
+    assert held(TRUTH, content, area) != NOBODY
     for at in (
         where.start,
         where.start + len(image.content) - 1,
@@ -177,24 +179,25 @@ def test_one_changed_bit_anywhere_in_an_image_is_seen(area: str) -> None:
         where.stop - 1,
     ):
         flipped = content.written(at, bytes([content.read(at, 1)[0] ^ 1]))
-        assert oracle.held(TRUTH, flipped, area) == NOBODY
+        assert held(TRUTH, flipped, area) == NOBODY
 
 
 def test_the_newest_whole_copy_is_believed_and_two_that_differ_at_one_sequence_are_not() -> None:
     content = first_state(UPDATE).content
     sector = content.read(COPIES[0], 512)
-    assert oracle.newest_record(TRUTH, content) is not None
+    assert newest_record(TRUTH, content) is not None
     torn = content.written(COPIES[0], sector[:100] + bytes([sector[100] ^ 1]) + sector[101:])
-    assert oracle.newest_record(TRUTH, torn) == oracle.newest_record(TRUTH, content)
-    assert not oracle.look(TRUTH, torn).has_equal_copies
+    assert newest_record(TRUTH, torn) == newest_record(TRUTH, content)
+    assert not look(TRUTH, torn).has_equal_copies
     lost = torn.written(COPIES[1], bytes(512))
-    assert oracle.newest_record(TRUTH, lost) is None
+    assert newest_record(TRUTH, lost) is None
     other = first_state(SCENARIOS[-1]).content.read(COPIES[0], 512)
-    assert oracle.newest_record(TRUTH, content.written(COPIES[1], other)) is None
+    assert newest_record(TRUTH, content.written(COPIES[1], other)) is None
 
 
 def test_the_judge_imports_no_product_code() -> None:
-    for name in ("power_cut/oracle.py", "formats/decoder.py"):
+    own = ("power_cut/oracle.py", "power_cut/truth.py", "power_cut/view.py", "formats/decoder.py")
+    for name in own:
         path = Path(__file__).parents[1] / name
         modules = [
             node.module or ""
@@ -203,5 +206,7 @@ def test_the_judge_imports_no_product_code() -> None:
         ]
         assert not [module for module in modules if module.startswith("bootsvc")]
         assert {module for module in modules if module.startswith("tests")} <= {
-            "tests.formats.decoder"
+            "tests.formats.decoder",
+            "tests.power_cut.truth",
+            "tests.power_cut.view",
         }

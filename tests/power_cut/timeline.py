@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from tests.formats.decoder import decode
 from tests.power_cut.disk import Flushed, Marked, Written
-from tests.power_cut.oracle import PHASES
 from tests.power_cut.results import CopyingPhase, Moment
 from tests.power_cut.scenarios import PARTS
+from tests.power_cut.view import PHASES
 from tests.power_cut.world import HAND_OVER, Step, operations
 
 COPYING = ("staging", "backup", "copy", "restore")

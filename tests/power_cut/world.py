@@ -28,7 +28,6 @@ from bootsvc.storage.image_area import CopyCounts, Footer, read_footer, read_lea
 from bootsvc.storage.status_store import StatusStore
 from bootsvc.units import BLOCK_SIZE
 from tests.images import COMPATIBLE, KEY
-from tests.power_cut import oracle
 from tests.power_cut.disk import (
     Base,
     Flushed,
@@ -39,6 +38,7 @@ from tests.power_cut.disk import (
     WasRead,
     Written,
 )
+from tests.power_cut.oracle import StepFacts
 from tests.power_cut.parsed import parsed_once
 from tests.power_cut.scenarios import (
     CHUNK_SIZE,
@@ -49,6 +49,7 @@ from tests.power_cut.scenarios import (
     Scenario,
     StageImage,
 )
+from tests.power_cut.view import View, held, newest_record
 
 SITE = Site((KEY.public(),), COMPATIBLE)
 NOW_S = 1_700_000_000
@@ -153,11 +154,11 @@ def operations(log: Iterable[Operation]) -> list[Written | Flushed]:
     return [one for one in log if isinstance(one, Written | Flushed)]
 
 
-def facts_of(step: Step, look: Callable[[Snapshot], oracle.View]) -> oracle.StepFacts:
+def facts_of(step: Step, look: Callable[[Snapshot], View]) -> StepFacts:
     """What the judge is told of ``step``; ``look`` is how it sees a disk."""
     marks = [one.phase if isinstance(one, Marked) else "" for one in step.log]
     boot_at = marks.index(HAND_OVER) if HAND_OVER in marks else len(step.log)
-    return oracle.StepFacts(
+    return StepFacts(
         before=look(step.before.content),
         after=look(step.after.content),
         at_boot=None if step.at_boot is None else look(step.at_boot),
@@ -227,7 +228,7 @@ def _kernel_is_altered(device: SimulatedDisk, area: Area) -> bool:
 
 def fresh_id(scenario: Scenario, content: Snapshot) -> bytes:
     """16 bytes that stand for randomness: another id for each record that was ever the newest."""
-    record = oracle.newest_record(scenario.truth, content)
+    record = newest_record(scenario.truth, content)
     facts = (record.sequence, record.transaction) if record else ()
     return hashlib.sha256(repr(facts).encode()).digest()[:16]
 
@@ -262,7 +263,7 @@ def _run_os(
     told: list[str],
 ) -> bool:
     """The OS that was started reacts; True where it will still ask after the next start."""
-    running = oracle.held(scenario.truth, device.content, boot.area.name.lower())
+    running = held(scenario.truth, device.content, boot.area.name.lower())
     disk = _disk_on(device)
     started = requests.Started(
         boot.area,
