@@ -78,6 +78,11 @@ def _record_in(sector: bytes) -> Record | None:
     )
 
 
+def forget_records() -> None:
+    """Decode every sector anew: for whoever changes the decoder."""
+    _record_in.cache_clear()
+
+
 def _word(words: Sequence[str], number: int) -> str:
     return words[number] if number < len(words) else NOBODY
 
