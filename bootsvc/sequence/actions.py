@@ -37,7 +37,7 @@ class Write:
     after, what ``status`` names, which was read back in full before.
 
     Attributes:
-        takes_try: this write pays for one trial start.
+        takes_try: this write pays for one trial start, however the one before it failed.
         boot_once: the area to be started afterwards, in this start only.
         reconstructs: there was no valid record before.
         keeps_copy_failure: the copy that failed in this start is not tried again in it.

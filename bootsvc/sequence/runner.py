@@ -178,6 +178,9 @@ class Runner:
         )
         if not action.keeps_copy_failure:
             self.seen = replace(self.seen, copy_failure=None, copies_failed=0)
+        if action.takes_try:  # and one that failed before says nothing of this one
+            primary = replace(self.seen.primary, unbootable=Reason.NONE)
+            self.seen = self.seen.with_finding(Area.PRIMARY, primary)
         if written.phase is not before or action.takes_try:
             self._mark(written.phase.name.lower())
 

@@ -304,8 +304,12 @@ def outcomes(seen: Observation, action: Action) -> Iterator[Observation]:
                 for one in readings(seen, where)
             )
         case Write():
+            primary = seen.primary
+            if action.takes_try:
+                primary = replace(primary, unbootable=Reason.NONE)
             yield replace(
                 seen,
+                primary=primary,
                 status=action.status,
                 has_try=action.takes_try,
                 boot_once=action.boot_once,
@@ -328,8 +332,9 @@ def outcomes(seen: Observation, action: Action) -> Iterator[Observation]:
                     copies_failed=seen.copies_failed + 1,
                 )
         case Boot(where):
-            finding = replace(seen.finding(where), unbootable=Reason.KERNEL_REFUSED)
-            yield replace(seen.with_finding(where, finding), has_try=False, boot_once=Area.NONE)
+            for reason in (Reason.KERNEL_REFUSED, Reason.IO_ERROR):
+                finding = replace(seen.finding(where), unbootable=reason)
+                yield replace(seen.with_finding(where, finding), has_try=False, boot_once=Area.NONE)
 
 
 def looks(seen: Observation, where: Area) -> Iterator[Finding]:

@@ -287,3 +287,20 @@ def test_a_kernel_that_cannot_be_read_on_trial_marks_no_image_as_failed() -> Non
     assert named(machine) == wanted
     assert machine.record.request is Request.NONE
     assert machine.record.last_failure != Failure()
+
+
+def test_a_kernel_that_cannot_be_read_once_costs_one_try() -> None:
+    machine = updating()
+    failures = [cannot_load(Area.PRIMARY)]
+    machine.cannot_start = lambda _: failures.pop() if failures else None
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, is_trial=True)
+    assert machine.record.tries_left == 1
+    assert named(machine) == (Phase.TRIAL, Reason.IO_ERROR, Area.PRIMARY, errno.EIO)
+
+
+def test_a_first_image_that_is_whole_and_never_loads_halts_without_being_marked_as_failed() -> None:
+    machine = new_machine()
+    machine.cannot_start = cannot_load
+    assert machine.power_on().outcome == Halt(Reason.IO_ERROR)
+    assert machine.record.phase is Phase.HALT
+    assert machine.record.failed == ()
