@@ -27,7 +27,8 @@ What a disk promises here: sectors (512 or 4096 bytes) arrive whole, order holds
 Beyond that promise the sector of the boot-status record is torn at every byte as well.
 
 How far it goes. Depth 1: every cut of the run without cuts; of a flush epoch of up to 10 writes
-every subset. Depth 2: every cut of every start that follows a first cut, after equal disks are
+every subset; a write that arrives alone of its epoch is torn at its first sector, in its middle and
+at its last. Depth 2: every cut of every start that follows a first cut, after equal disks are
 merged; a record is then torn in its middle and into garbage only, and a write that arrives alone of
 its epoch is torn in its middle only, for what they leave differs from depth 1 in bytes that nobody
 accepts. Depth 3: seeded random. Images have 64 blocks and copies go by 8 (the product's default is

@@ -40,8 +40,8 @@ class CutRules:
     Attributes:
         sector_size: bytes that the disk writes at once.
         records: offsets of the record's copies, in bytes.
-        is_thorough: tear a record at every byte, and a write that arrives alone at every sector;
-            else both only in the middle.
+        is_thorough: tear a record at every byte, and a write that arrives alone also after its
+            first sector and before its last; else both only in the middle.
         seed: chooses subsets and garbage.
     """
 
@@ -168,7 +168,8 @@ def _torn(arrived: Snapshot, write: Written, number: int, rules: CutRules) -> It
 
 def _torn_alone(medium: Snapshot, write: Written, number: int, rules: CutRules) -> Iterator[Cut]:
     sectors = len(write.data) // rules.sector_size
-    for count in range(1, sectors) if rules.is_thorough else [sectors // 2]:
+    ends = {1, sectors // 2, sectors - 1} if rules.is_thorough else {sectors // 2}
+    for count in sorted(ends - {0, sectors}):
         content = medium.written(write.offset, write.data[: count * rules.sector_size])
         yield Cut("torn", number, f"+{count}alone", content)
 

@@ -101,9 +101,13 @@ def prove(
 
 
 def _tasks(sizes: dict[str, int], plan: Plan, jobs: int) -> Iterator[tuple[str, Plan]]:
-    """The shards of all scenarios, those of the biggest first."""
+    """The shards of all scenarios, those of the biggest first.
+
+    Many scenarios keep all processes busy whole; shards of one find some disks twice.
+    """
+    are_many = len(sizes) >= 4 * jobs
     for name in sorted(sizes, key=lambda name: -sizes[name]):
-        shards = jobs if sizes[name] > FIRST_CUTS_OF_A_SHARD else 1
+        shards = jobs if sizes[name] > FIRST_CUTS_OF_A_SHARD and not are_many else 1
         for shard in range(shards):
             yield name, replace(plan, shard=shard, shards=shards)
 
