@@ -123,7 +123,7 @@ class Results:
             ("log", f"{self.entries:,} entries: {self.writes:,} writes, {self.flushes:,} flushes"),
             ("writes to areas", writes),
             ("replayed to its end", "the machine's own disk" if self.same_end else "ANOTHER DISK"),
-            ("copies of records", f"{len(self.order.steps):,}, each read back before the next"),
+            ("copies of records", f"{len(self.order.steps):,}"),
         ]
         for one in self.order.read_backs:
             area, read = AREAS[one.record.boot_area], f"{one.read:,} of {one.proof:,} bytes"
