@@ -151,9 +151,10 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
         raise BootError(f"{outcome.area.name.lower()}: its footer changed since it was looked at")
     if outcome.alarm is not Reason.NONE:
         reporter.say(f"ALARM {describe_reason(outcome.alarm)}")
-    handover = _facts(disk, runner, outcome, footer.manifest.boot, around.settings)
+    boot = footer.manifest.boot
+    handover = _facts(disk, runner, outcome, boot, around.settings)
     record = {"schema": 1, "entries": reporter.entries, "handover": handover.kernel_facts()}
-    loaded = load_image(footer.manifest.boot, handover, around.cmdline, record)
+    loaded = load_image(boot, handover, around.cmdline, record, watchdog.feed)
     if outcome.is_trial:
         same_kernel = loaded.method == "switch_root"
         reporter.say(watchdog.guard_trial(around.settings.watchdog_s, same_kernel=same_kernel))

@@ -64,7 +64,15 @@ class Start:
     def partition_node(self, disk: Disk, role: str) -> Path:
         return Path(f"/dev/vda{disk.partition(role).index}")
 
-    def load(self, _: BootSection, handover: Handover, _line: str, record: object) -> Loaded:
+    def load(
+        self,
+        _: BootSection,
+        handover: Handover,
+        _line: str,
+        record: object,
+        progress: Callable[[], None],
+    ) -> Loaded:
+        progress()
         if handover.area in self.unbootable:
             raise BootError("/boot/vmlinuz: differs from its signed digest")
         self.loaded.append(handover)

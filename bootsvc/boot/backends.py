@@ -41,29 +41,40 @@ class Loaded:
     start: Callable[[], None]
 
 
-def load(boot: BootSection, handover: Handover, running_cmdline: str, record: object) -> Loaded:
+def load(
+    boot: BootSection,
+    handover: Handover,
+    running_cmdline: str,
+    record: object,
+    progress: Callable[[], None] = lambda: None,
+) -> Loaded:
     """Make the image in ``handover.area`` ready to be started by the back end that fits.
 
     Args:
         record: of this start, for the OS; anything that JSON can hold.
+        progress: called for each mebibyte that was read.
 
     Raises:
         BootError: it cannot be started; nothing has been changed.
     """
     if boot.method == "switch_root" and _same_kernel(boot, running_cmdline):
         return _load_switch_root(handover, record)
-    return _load_kexec(boot, handover, record)
+    return _load_kexec(boot, handover, record, progress)
 
 
-def _load_kexec(boot: BootSection, handover: Handover, record: object) -> Loaded:
+def _load_kexec(
+    boot: BootSection, handover: Handover, record: object, progress: Callable[[], None]
+) -> Loaded:
     try:
         cmdline = compose(boot.options, handover.root_guid, boot.init, handover.kernel_facts())
     except ValueError as exc:
         raise BootError(str(exc)) from exc
     with ExitStack() as open_files:
         with _mounted(handover.root_node) as root:
-            kernel_fd = _checked_copy(root, boot.kernel, open_files)
-            initrd_fd = _checked_copy(root, boot.initrd, open_files) if boot.initrd else None
+            kernel_fd = _checked_copy(root, boot.kernel, open_files, progress)
+            initrd_fd = None
+            if boot.initrd:
+                initrd_fd = _checked_copy(root, boot.initrd, open_files, progress)
         if initrd_fd is not None:
             size = os.lseek(initrd_fd, 0, os.SEEK_END)
             os.write(initrd_fd, bytes(-size % 4) + start_cpio(record))
@@ -128,7 +139,9 @@ def _file_system(node: str) -> tuple[str, str]:
     raise BootError(f"{node}: holds none of the file systems {known}")
 
 
-def _checked_copy(root: Path, file: BootFile, open_files: ExitStack) -> int:
+def _checked_copy(
+    root: Path, file: BootFile, open_files: ExitStack, progress: Callable[[], None]
+) -> int:
     """A memory file with the bytes of ``file``, checked against its signed digest; it is closed
     with ``open_files``.
 
@@ -145,6 +158,7 @@ def _checked_copy(root: Path, file: BootFile, open_files: ExitStack) -> int:
                 digest.update(data)
                 os.write(memory, data)
                 left -= len(data)
+                progress()
             is_longer = bool(source.read(1))
     except OSError as exc:
         raise BootError(f"{file.path}: cannot be read: {exc.strerror}") from exc

@@ -163,7 +163,8 @@ class Faults:
     def hang(self, drive: int) -> Fault:
         """Makes a drive that no longer answers: a request or two still pass, then none.
 
-        Taking it out, a reset of the machine and a power cut set free what hangs.
+        What hangs goes on when the fault is taken out, or when the machine is paused. It must not
+        be reset before: QEMU's reset waits for every request of a virtio disk.
         """
         return self.throttle(drive, bytes_per_second=1)
 

@@ -126,7 +126,7 @@ def test_a_file_that_grew_by_whole_pieces_is_not_read_to_its_end(tmp_path: Path)
     (tmp_path / "file").write_bytes(data)
     os.truncate(tmp_path / "file", 10**12)
     with ExitStack() as files, pytest.raises(BootError, match="differs"):
-        backends._checked_copy(tmp_path, boot_file("/file", data), files)
+        backends._checked_copy(tmp_path, boot_file("/file", data), files, lambda: None)
 
 
 def test_options_that_make_the_line_too_long_are_a_boot_error(kernel: Kernel) -> None:
