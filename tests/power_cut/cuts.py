@@ -8,7 +8,8 @@ From the disk before a start and the start's log come all disks that a cut durin
     torn         a write of several sectors has arrived up to a sector boundary, after all that
                  was issued before, or alone of its epoch
     torn_record  the sector of the boot-status record has arrived in part: beginning new and end
-                 old, beginning old and end new, or garbage
+                 old, beginning old and end new, or garbage; so have both copies where they are
+                 written in one epoch
 
 Pure. A cut is named by its kind and the number of the operation (writes and flushes of the start
 count from 0), so that it can be made again.
@@ -123,6 +124,7 @@ def _lost(
         yield Cut("nothing", number, "", medium)
     if len(epoch) < 2:
         return
+    yield from _torn_together(arrived, epoch, number, rules)
     if len(epoch) <= ALL_SUBSETS_UP_TO:
         yield from _all_subsets(medium, epoch, number)
         return
@@ -172,6 +174,18 @@ def _torn_alone(medium: Snapshot, write: Written, number: int, rules: CutRules) 
     for count in sorted(ends - {0, sectors}):
         content = medium.written(write.offset, write.data[: count * rules.sector_size])
         yield Cut("torn", number, f"+{count}alone", content)
+
+
+def _torn_together(
+    arrived: Snapshot, epoch: list[_Issued], number: int, rules: CutRules
+) -> Iterator[Cut]:
+    """Several copies of the record, all on their way to the disk, have all become garbage."""
+    places = {one.write.offset for one in epoch}.intersection(rules.records)
+    if len(places) > 1:
+        garbage, content = random.Random(rules.seed), arrived
+        for offset in sorted(places):
+            content = content.written(offset, garbage.randbytes(RECORD_SIZE))
+        yield Cut("torn_record", number, "+together", content)
 
 
 def _torn_records(

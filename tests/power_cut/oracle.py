@@ -24,6 +24,7 @@ class StepFacts:
         at_boot: at the hand-over; ``None`` where nothing was started.
         booted: the area that was started: primary, backup, or empty.
         wrote_before_boot, wrote_after_boot: whether anything was written then.
+        flushed_before_boot: nothing of it was left in the disk's cache at the hand-over.
         asked: the running OS asked for something in this step.
         problem: an exception out of product code, in words.
     """
@@ -35,6 +36,7 @@ class StepFacts:
     wrote_before_boot: bool
     wrote_after_boot: bool
     asked: bool
+    flushed_before_boot: bool = True
     problem: str = ""
 
     @property
@@ -151,7 +153,21 @@ def unproven_only_on_trial(truth: Truth, step: StepFacts) -> str | None:
     if record is None or record.phase != "TRIAL" or step.booted != "primary":
         phase = record.phase if record else "no phase"
         return f"{step.runs} runs from {step.booted} in {phase}, and never proved itself"
-    return None if step.wrote_before_boot else f"{step.runs} runs, and no try was paid for"
+    if not step.wrote_before_boot:
+        return f"{step.runs} runs, and no try was paid for"
+    return None if step.flushed_before_boot else f"{step.runs} runs, and its try may be forgotten"
+
+
+def last_try_falls_back(truth: Truth, step: StepFacts) -> str | None:
+    """The last try is made with the backup named in the record, so that a machine that hangs for
+    ever comes back to it."""
+    del truth
+    record = step.at_boot.record if step.at_boot else None
+    if record is None or record.phase != "TRIAL" or record.tries_left:
+        return None
+    if record.boot == "backup" or record.states["backup"] not in ("VALID", "CONFIRMED"):
+        return None
+    return f"the last try was made with {record.boot} in the record"
 
 
 def only_the_tried_confirms(truth: Truth, step: StepFacts) -> str | None:
@@ -258,6 +274,7 @@ STEP_CLAUSES: tuple[Callable[[Truth, StepFacts], str | None], ...] = (
     crashes,
     boots_whole_image,
     unproven_only_on_trial,
+    last_try_falls_back,
     only_the_tried_confirms,
     failed_does_not_run,
     healthy_start_writes_nothing,

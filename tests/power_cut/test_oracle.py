@@ -89,6 +89,9 @@ BROKEN: dict[str, Callable[[], str | None]] = {
     "unproven_only_on_trial": lambda: oracle.unproven_only_on_trial(
         TRUTH, replace(TRIAL_START, at_boot=replace(TRIED, record=replace(TRIAL, phase="IDLE")))
     ),
+    "last_try_falls_back": lambda: oracle.last_try_falls_back(
+        TRUTH, replace(TRIAL_START, at_boot=replace(TRIED, record=replace(TRIAL, tries_left=0)))
+    ),
     "only_the_tried_confirms": lambda: oracle.only_the_tried_confirms(
         TRUTH, replace(TRIAL_START, booted="backup")
     ),
@@ -126,6 +129,7 @@ def test_a_clause_says_what_it_saw_where_its_promise_is_broken(clause: str) -> N
     [
         (oracle.boots_whole_image, replace(AT_REST, at_boot=None, booted="")),
         (oracle.unproven_only_on_trial, replace(TRIAL_START, wrote_before_boot=False)),
+        (oracle.unproven_only_on_trial, replace(TRIAL_START, flushed_before_boot=False)),
         (oracle.unproven_only_on_trial, replace(TRIAL_START, at_boot=replace(TRIED, record=None))),
         (oracle.only_the_tried_confirms, replace(TRIAL_START, at_boot=None)),
         (oracle.only_the_tried_confirms, replace(TRIAL_START, at_boot=PROVEN)),

@@ -189,6 +189,23 @@ def test_a_record_is_torn_at_every_byte_that_differs_both_ways_and_into_garbage(
     assert len(torn["torn_record@0+garbage"].strip(b"\0")) > 400
 
 
+def test_copies_of_the_record_in_one_epoch_are_torn_together() -> None:
+    other_at = RECORD_AT + PAGE_SIZE
+    for flushes_between, torn_together in ((True, 0), (False, 1)):
+        disk = blank()
+        disk.write_at(RECORD_AT, b"a" * 512)
+        if flushes_between:
+            disk.flush()
+        disk.write_at(other_at, b"a" * 512)
+        disk.flush()
+        rules = CutRules(disk.sector_size, (RECORD_AT, other_at))
+        found = list(cuts_of(blank().content, disk.log, rules))
+        both = [cut.content for cut in found if cut.label.endswith("+together")]
+        assert len(both) == torn_together
+        for content in both:
+            assert b"a" * 16 not in content.read(RECORD_AT, 512) + content.read(other_at, 512)
+
+
 def test_other_sectors_are_never_torn_inside() -> None:
     disk = blank()
     disk.write_at(0, b"a" * 512)

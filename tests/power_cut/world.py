@@ -158,12 +158,14 @@ def facts_of(step: Step, look: Callable[[Snapshot], View]) -> StepFacts:
     """What the judge is told of ``step``; ``look`` is how it sees a disk."""
     marks = [one.phase if isinstance(one, Marked) else "" for one in step.log]
     boot_at = marks.index(HAND_OVER) if HAND_OVER in marks else len(step.log)
+    done_before_boot = operations(step.log[:boot_at])
     return StepFacts(
         before=look(step.before.content),
         after=look(step.after.content),
         at_boot=None if step.at_boot is None else look(step.at_boot),
         booted=step.booted,
-        wrote_before_boot=bool(operations(step.log[:boot_at])),
+        wrote_before_boot=bool(done_before_boot),
+        flushed_before_boot=not done_before_boot or isinstance(done_before_boot[-1], Flushed),
         wrote_after_boot=bool(operations(step.log[boot_at:])),
         asked=any(mark in ASKING for mark in marks),
         problem=step.problem,
