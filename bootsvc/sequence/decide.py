@@ -129,18 +129,25 @@ def halt_as_recorded(seen: Observation) -> Action:
     return Halt(Reason(reason) if known else Reason.NOTHING_TO_FALL_BACK_TO)
 
 
-def halt_once_told(
-    failure_of: Callable[[Observation], Failure],
+def once_told(
+    failure_of: Callable[[Observation], Failure], then: Callable[[Failure], Action]
 ) -> Callable[[Observation], Action]:
-    """Halt with a reason that stands in the record: nobody will run who could tell it."""
+    """What follows from a failure, as soon as the record names it."""
 
     def action(seen: Observation) -> Action:
         failure = failure_of(seen)
         if records.is_told(seen, failure):
-            return Halt(Reason(failure.reason))
+            return then(failure)
         return Write(records.told(seen, failure), keeps_copy_failure=True)
 
     return action
+
+
+def halt_once_told(
+    failure_of: Callable[[Observation], Failure],
+) -> Callable[[Observation], Action]:
+    """Halt with a reason that stands in the record: nobody will run who could tell it."""
+    return once_told(failure_of, lambda failure: Halt(Reason(failure.reason)))
 
 
 def halt_telling(area: Area) -> Callable[[Observation], Action]:
@@ -271,6 +278,8 @@ IDLE = (
     Row("check primary",              both(backup_to_fill, no(crashed_twice), unread(PRIMARY)),
         verify(PRIMARY)),
     Row("fill the backup",            both(backup_to_fill, verified(PRIMARY)), write(records.backing_up)),
+    Row("no backup of a bad primary", both(backup_to_fill, refused(PRIMARY)),
+        once_told(records.primary_not_backed_up, lambda _: Boot(PRIMARY))),
     Row("start primary",              always,                             boot(PRIMARY)),
 )
 

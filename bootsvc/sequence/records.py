@@ -166,6 +166,11 @@ def backup_lost(seen: Observation) -> BootStatus:
     return without_backup(seen, failure)
 
 
+def primary_not_backed_up(seen: Observation) -> Failure:
+    """Why the backup that is still lacking cannot be made of primary."""
+    return _finding_failure(seen, Phase.BACKUP, Area.PRIMARY)
+
+
 def backup_failed(seen: Observation) -> BootStatus:
     """The disk failed while the backup was written or read back."""
     status = of(seen)

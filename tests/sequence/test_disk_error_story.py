@@ -304,3 +304,18 @@ def test_a_first_image_that_is_whole_and_never_loads_halts_without_being_marked_
     assert machine.power_on().outcome == Halt(Reason.IO_ERROR)
     assert machine.record.phase is Phase.HALT
     assert machine.record.failed == ()
+
+
+def test_a_primary_that_cannot_be_read_for_its_first_backup_is_named_once_and_started() -> None:
+    machine = new_machine()
+    machine.power_on()
+    machine.os_confirms()
+    machine.device.bad_reads = [sector_of(Area.PRIMARY, 2)]
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert named(machine) == (Phase.BACKUP, Reason.IO_ERROR, Area.PRIMARY, errno.EIO)
+    machine.device.log.clear()
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert not machine.device.writes()
+    machine.device.bad_reads = []
+    machine.power_on()
+    assert machine.holds(Area.BACKUP, V1)
