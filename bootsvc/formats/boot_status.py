@@ -14,7 +14,7 @@ One 512-byte sector, little-endian. Field names are those of ``LAYOUT.md``.
         24    1 tries_left        trial starts that remain
         25    1 tries_allowed     trial starts that a new image gets
         26    1 restore_retries   restores that may still fail by I/O or digest
-        27    1 crash_count       unexplained ends of a confirmed image, each counted once
+        27    1 crash_count       crashes of a confirmed image, or hangs of a phase's work
         28    4 reserved_a        zero; kept as it is
         32   16 transaction       id of the update under way or last done
         48   16 crash_event       id of the last crash counted
