@@ -10,6 +10,8 @@ IMAGE ?= $(BUILD)/images/debian-v1.bimg
 AREA_SIZE ?= 256M
 DISK ?= $(BUILD)/disk/machine.img
 SECONDS ?= 30
+RUNS ?= 20
+SEED ?= 1
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -39,6 +41,10 @@ test: check images ## everything: check, then all scenarios in virtual machines,
 .PHONY: power-cut
 power-cut: setup ## prove it: every power cut of every scenario; table, JSON
 	@$(PY) -m tests.power_cut
+
+.PHONY: soak
+soak: kernels ## RUNS=... machines live through random updates, images, power cuts and resets, SEED=...
+	@$(PY) -m qemu_lab.soak --runs $(RUNS) --seed $(SEED)
 
 .PHONY: demo
 demo: images ## the main job, narrated: install, update, confirm, a bad version thrown back, a timeline

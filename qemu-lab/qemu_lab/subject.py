@@ -50,7 +50,15 @@ BOOT_S = 90.0
 
 @dataclass(frozen=True)
 class Record:
-    """The boot-status record as the bytes on the disk say; ``raw`` are both copies."""
+    """The boot-status record as the bytes on the disk say; ``raw`` are both copies.
+
+    Attributes:
+        request: 0 none, 1 update, 2 rollback.
+        numbers: of the images in primary, backup and staging.
+        floor: images with a lower number may not be installed.
+        failure: the last failure's reason as a number of the record's format, 0 for none, and the
+            number of the image that failed.
+    """
 
     code: int
     phase: str
@@ -59,6 +67,8 @@ class Record:
     sequence: int
     tries_left: int
     numbers: tuple[int, int, int]
+    floor: int
+    failure: tuple[int, int]
     raw: bytes
 
 
@@ -86,6 +96,8 @@ def decode_record(copies: list[bytes]) -> Record:
         sequence,
         tries_left,
         (numbers[0], numbers[1], numbers[2]),
+        struct.unpack_from("<Q", best, 64)[0],
+        (best[281], struct.unpack_from("<Q", best, 296)[0]),
         b"".join(copies),
     )
 
