@@ -31,7 +31,8 @@ from qemu_lab.soak.results import ChapterResult, CutResult, Results, RunResult
 from qemu_lab.soak.world import Asked, End, Outcome, World, ends, observed
 from qemu_lab.subject import COPY_OFFSETS, PHASES, Record, decode_record
 
-STORIES = [story(1, run) for run in range(400)]
+TOLD = 1000
+STORIES = [story(1, run) for run in range(TOLD)]
 CHAPTERS = [chapter for one in STORIES for chapter in one.chapters]
 
 # --- a disk by hand -------------------------------------------------------------------------------
@@ -103,11 +104,11 @@ def record(**fields: object) -> Record:
 
 
 def test_a_story_is_the_same_whenever_it_is_told() -> None:
-    assert [story(1, run) for run in range(400)] == STORIES
+    assert [story(1, run) for run in range(TOLD)] == STORIES
 
 
 def test_another_seed_or_another_run_tells_another_story() -> None:
-    assert len({replace(one, seed=0, run=0) for one in STORIES}) > 390
+    assert len({replace(one, seed=0, run=0) for one in STORIES}) > 0.95 * TOLD
     assert story(2, 0).chapters != story(1, 0).chapters
 
 
@@ -115,7 +116,7 @@ def test_one_story_stays_what_it_was_in_every_version() -> None:
     """A line that repeats a run is worth nothing once the same numbers mean something else."""
     assert [str(chapter) for chapter in story(1, 1).chapters] == [
         "update to 12 (good) from outside; cuts: power OS up+0.014",
-        "rollback; cuts: power rollback+0.154, power verify+0.122, power hand-over+0.483",
+        "rollback; cuts: power rollback+0.154, power verify+0.122, reset hand-over+0.483",
     ]
 
 
@@ -234,7 +235,7 @@ def test_a_disk_without_a_record_is_found() -> None:
     made = disk(area(2), area(1), status=bytes(512))
     assert clauses(oracle.record_finding(ORACLE, made)) == ["record_names_whole_image"]
     found = oracle.settled_findings(ORACLE, made, settled_end())
-    assert clauses(found) == ["record_names_whole_image"]
+    assert clauses(found) == ["record_is_there"]
 
 
 def test_a_failed_image_that_comes_back_is_found() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from bootsvc.disk.create import FIXED_OPTIONS
 from bootsvc.sequence.checks import Site
 from bootsvc.trust.keys import parse_public_key
+from qemu_lab.deadline import patience
 from qemu_lab.disk import copy_sparse
 from qemu_lab.errors import ExpectationError
 from qemu_lab.images import products
@@ -22,7 +23,8 @@ from qemu_lab.subject import Subject, machine_for
 from qemu_lab.vm import VM
 
 CONFIRM_LIMIT_S = 20
-"""How long a trial may run unconfirmed; a good image needs a few seconds, emulated."""
+"""How long a trial may run unconfirmed, on a host of ordinary speed (see ``deadline.patience``); a
+good image needs a few seconds, emulated."""
 
 MEMORY_MIB = 192
 TRIES = (1, 2, 3)
@@ -30,7 +32,8 @@ TRIES = (1, 2, 3)
 
 def options(tries: int) -> str:
     """Kernel options for the updater; a panic ends in a restart after a second."""
-    return f"bootsvc.tries={tries} bootsvc.confirm_limit_s={CONFIRM_LIMIT_S} panic=1"
+    limit = round(CONFIRM_LIMIT_S * patience())
+    return f"bootsvc.tries={tries} bootsvc.confirm_limit_s={limit} panic=1"
 
 
 def base_disk(folder: Path, tries: int) -> Path:

@@ -15,6 +15,9 @@ from qemu_lab.recorded.oracle import AREAS, Bytes, Oracle
 from qemu_lab.soak.world import End, World
 from qemu_lab.subject import Record
 
+BRICKS = ("settles", "never_seen", "record_is_there")
+"""The clauses that mean, where they end a run, that the machine does not come up any more."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -107,7 +110,7 @@ def settled_findings(oracle: Oracle, disk: Bytes, right: tuple[End, ...]) -> Ite
     try:
         record = oracle.record(disk)
     except ExpectationError as error:
-        yield Finding("record_names_whole_image", str(error))
+        yield Finding("record_is_there", str(error))
         return
     found = record.code, record.phase, record.boot_area, record.request
     if found != (1, "idle", 1, 0):

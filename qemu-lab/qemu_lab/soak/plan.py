@@ -69,7 +69,7 @@ class Update:
         inside: the running system stages it; else it is written while the machine is off.
         spoil: what becomes of it in staging.
         is_patient: an image that never confirms is left alone until its limit; else somebody
-            presses reset.
+            switches the machine off and on.
         cuts: one after the other.
     """
 
@@ -213,7 +213,7 @@ def _cuts(drawn: Random, places: tuple[At, ...]) -> tuple[Cut, ...]:
 
 def _cut(drawn: Random, at: At) -> Cut:
     longest = _LONGEST_DELAY.get(at, _WORK_DELAY)
-    means = drawn.choice((Means.POWER, Means.POWER, Means.RESET))
+    means = drawn.choice((Means.POWER, Means.POWER, Means.POWER, Means.RESET))
     return Cut(at, round(drawn.uniform(0, longest), 3), means)
 
 

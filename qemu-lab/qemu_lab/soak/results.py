@@ -45,7 +45,7 @@ class RunResult:
     Attributes:
         is_bricked: the machine does not come up any more, or shows what must never be seen.
         fault: what went wrong in the lab itself, which says nothing of the machine.
-        helped: how often reset was pressed because an image did nothing any more.
+        helped: how often it was switched off and on because an image did nothing any more.
         seconds: elapsed, of all the run.
     """
 

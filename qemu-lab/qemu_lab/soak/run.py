@@ -13,7 +13,7 @@ from qemu_lab.recorded.oracle import Oracle
 from qemu_lab.soak import disks, oracle
 from qemu_lab.soak.images import CATALOGUE, STRANGER
 from qemu_lab.soak.life import Ending, Life, StuckError, Witness
-from qemu_lab.soak.oracle import Finding, HandOver
+from qemu_lab.soak.oracle import BRICKS, Finding, HandOver
 from qemu_lab.soak.plan import At, Chapter, Cut, Idle, Rollback, Spoil, Story, Update
 from qemu_lab.soak.results import ChapterResult, CutResult, RunResult
 from qemu_lab.soak.world import (
@@ -66,7 +66,9 @@ class Run:
             self._settled_for_good()
         except StuckError as error:
             self._findings.append(error.finding)
-            is_bricked = True
+            is_bricked = error.finding.clause in BRICKS
+        except ExpectationError as error:
+            self._findings.append(Finding("answers", str(error)))
         except LabError as error:
             fault = str(error)
         finally:
@@ -76,7 +78,7 @@ class Run:
         return RunResult(
             self.story,
             tuple(self._chapters),
-            tuple(self._findings),
+            tuple(dict.fromkeys(self._findings)),
             is_bricked=is_bricked,
             fault=fault,
             starts=self._life.starts,
@@ -118,25 +120,26 @@ class Run:
             done = self._subject.stage_from_outside(image.path)
             self._judge_command(done.returncode, self._world.refusal(chapter.image), done.stderr)
             self._asked = replace(self._asked, is_requested=done.returncode == 0)
-        if self._asked.is_requested:
+        if self._asked.is_requested and chapter.spoil is not Spoil.NONE:
+            if self._vm.running:
+                self._life.power_off()
             self._spoil(chapter.spoil)
 
     def _command(
         self, command: str, refusal: str, request: int, planned: list[Cut], cuts: list[CutResult]
     ) -> None:
-        """The operator's command in the running system, perhaps cut; the machine is off after."""
+        """The operator's command in the running system; then it is off, or a cut reset it."""
         cut = planned.pop(0) if planned and planned[0].at is At.COMMAND else None
         self._life.power_on()
         ending = self._life.live(cut, is_patient=True, command=f"bootsvc {command}")
         if ending is Ending.CUT and cut is not None:
             cuts.append(CutResult(cut, self._life.stage_at_cut.value))
-            if self._vm.running:  # reset
-                self._life.power_off()
         else:
             status = self._life.command_status
             self._judge_command(-1 if status is None else status, refusal, f"bootsvc {command}")
             self._life.power_off()
-        is_requested = self._look_once().request == request
+            self._look()
+        is_requested = self._record is not None and self._record.request == request
         self._asked = replace(self._asked, is_requested=is_requested)
 
     def _judge_command(self, status: int, refusal: str, text: str) -> None:
@@ -149,11 +152,10 @@ class Run:
     def _spoil(self, spoil: Spoil) -> None:
         """What becomes of the image in staging while the machine is off."""
         drawn = Random(f"spoil {self.story.label}")  # noqa: S311 - repeatable
-        start, size = self._subject.range_of("bootsvc-staging")
-        assert start > 0
+        _, size = self._subject.range_of("bootsvc-staging")
         match spoil:
             case Spoil.ALTERED:
-                # Within the content: the last MiB may be footer, or nothing at all.
+                # The content fills more than half of the area.
                 at = drawn.randrange(size // 2)
                 self._subject.damage("bootsvc-staging", at, drawn.randbytes(100))
             case Spoil.INCOMPLETE:
@@ -166,7 +168,6 @@ class Run:
 
     def _interrupted(self, planned: list[Cut], cuts: list[CutResult], *, is_patient: bool) -> None:
         """Cut after cut, and then left alone until a proven image is up."""
-        self._life.power_on()
         for cut in planned:
             if not self._vm.running:
                 self._life.power_on()
@@ -205,22 +206,17 @@ class Run:
 
     # --- the judge --------------------------------------------------------------------------
 
-    def _look_once(self) -> Record:
-        """The record as it is on the disk now."""
-        record = self._oracle.record(self._bytes)
+    def _look(self) -> None:
+        """Judge the record, at a moment at which the machine stands still or is off."""
+        try:
+            record = self._oracle.record(self._bytes)
+        except ExpectationError as error:
+            raise StuckError(Finding("record_is_there", str(error))) from None
+        self._findings += oracle.record_finding(self._oracle, self._bytes)
         if self._record is not None:
             self._findings += oracle.progress_findings(self._record, record)
         self._record = record
         self._asked = observed(self._asked, record)
-        return record
-
-    def _look(self) -> None:
-        """At a moment at which the machine stands still or is off."""
-        try:
-            self._findings += oracle.record_finding(self._oracle, self._bytes)
-            self._look_once()
-        except ExpectationError as error:
-            raise StuckError(Finding("record_names_whole_image", str(error))) from None
 
     def _at_hand_over(self, start: HandOver) -> None:
         self._look()
