@@ -371,6 +371,7 @@ DEGRADED = (
     Row("request hung again: refuse", both(asked, hung_too_often),        write(hangs.request_given_up)),
     Row("request hung: once more",    both(asked, has_new_crash),         write(hangs.counted)),
     Row("look at backup",             unseen(BACKUP),                     look(BACKUP)),
+    Row("another image: read it",     both(no(as_recorded(BACKUP)), unread(BACKUP)), verify(BACKUP)),
     Row("check the staged image",     both(requested(Request.UPDATE), unread(STAGING)), verify(STAGING)),
     Row("refused",                    both(requested(Request.UPDATE), refused(STAGING)),
         refuse(Phase.CHECK, STAGING)),
@@ -383,8 +384,7 @@ DEGRADED = (
     Row("backup unusable: primary?",  unread(PRIMARY),                    verify(PRIMARY)),
     Row("start primary with alarm",   both(verified(PRIMARY), no(unbootable(PRIMARY))),
         boot_with_alarm(PRIMARY, Reason.BACKUP_BAD)),
-    Row("another image in backup?",   unread(BACKUP),                     verify(BACKUP)),
-    Row("start it with alarm",        both(verified(BACKUP), no(unbootable(BACKUP))),
+    Row("start the other image",      both(verified(BACKUP), no(unbootable(BACKUP))),
         boot_with_alarm(BACKUP, Reason.STATUS_LOST)),
     Row("nothing left",               always,                             halt_telling(BACKUP)),
 )

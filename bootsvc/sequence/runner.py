@@ -260,8 +260,10 @@ class Runner:
             self.seen = self.seen.with_finding(target, _finding(footer, Check.VERIFIED))
 
     def _found(self, area: Area, footer: Footer, check: Check) -> None:
-        unbootable = self.seen.finding(area).unbootable
-        finding = replace(_finding(footer, check), unbootable=unbootable)
+        known = self.seen.finding(area)
+        finding = _finding(footer, check)
+        if known.unbootable:
+            finding = replace(finding, unbootable=known.unbootable, errno=known.errno)
         self.seen = self.seen.with_finding(area, finding)
 
     def _mark(self, name: str) -> None:

@@ -23,8 +23,9 @@ class Finding:
 
     Attributes:
         identity, number, size, floor: of the image's manifest (size in bytes).
-        reason, errno: why it was refused.
+        reason: why it was refused.
         unbootable: why it could not be handed over to in this start, or NONE.
+        errno: the error number behind either, 0 where there is none.
     """
 
     check: Check = Check.UNSEEN

@@ -51,6 +51,19 @@ class HealsWhenWritten(MemoryDevice):
         super().write_at(offset, data)
 
 
+class HealsWhenRead(MemoryDevice):
+    """The footer in backup is read wrongly once; ``good`` is what really stands in that area."""
+
+    good: bytes = b""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        data = super().read_at(offset, length)
+        where = WHERE[Area.BACKUP]
+        if offset in where and length != BLOCK_SIZE:
+            self.bytes[where.start : where.stop] = self.good
+        return data
+
+
 def footer_of(area: Area) -> range:
     where = WHERE[area]
     return range(where.stop - BLOCK_SIZE, where.stop)
@@ -266,6 +279,16 @@ def test_a_degraded_machine_with_another_whole_image_in_backup_starts_that() -> 
     machine.flip(Area.PRIMARY, 0)
     assert machine.power_on().outcome == Boot(Area.BACKUP, alarm=Reason.STATUS_LOST)
     assert machine.runs(V3)
+
+
+def test_a_footer_that_names_another_image_once_does_not_bring_a_failed_image_back() -> None:
+    machine = degraded()
+    machine.put(Area.BACKUP, V3)
+    device = HealsWhenRead(machine.device.bytes)
+    device.good = V1.in_area(AREA_SIZE)
+    machine = replace(machine, device=device)
+    assert machine.power_on().outcome == Boot(Area.BACKUP)
+    assert machine.runs(V1)
 
 
 # --- a hand-over that the disk prevents ----------------------------------------------------------
