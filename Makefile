@@ -39,8 +39,10 @@ test: check images ## everything: check, then all scenarios in virtual machines,
 	@$(PY) -m pytest -n 2 --dist load --maxschedchunk 1 qemu-lab/scenarios
 
 .PHONY: power-cut
-power-cut: setup ## prove it: every power cut of every scenario; table, JSON
-	@$(PY) -m tests.power_cut
+power-cut: images ## prove it: every power cut, mistakes made on purpose, disk errors, a recorded machine; tables and a page
+	@$(PY) -m tests.power_cut --mutants
+	@$(PY) -m tests.power_cut.disk_errors
+	@$(PY) -m qemu_lab.recorded --jobs 2 --boots 50
 
 .PHONY: soak
 soak: kernels ## RUNS=... machines live through random updates, images, power cuts and resets, SEED=...

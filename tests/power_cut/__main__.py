@@ -1,19 +1,24 @@
-"""``python -m tests.power_cut``: the proof, its table and its JSON."""
+"""``python -m tests.power_cut``: the proof, its tables, its JSON and its page."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bootsvc.cli.output import duration, show, show_note
+from tests.power_cut import mutants
 from tests.power_cut.proof import FULL, SAMPLE, prove
 from tests.power_cut.repeat import repeat
-from tests.power_cut.results import ProofResult, table, to_json
+from tests.power_cut.report import COMMAND, repeat_line, write_html
+from tests.power_cut.results import Origin, ProofResult, table, to_json
 from tests.power_cut.scenarios import BY_NAME, SCENARIOS
 
 OUT = Path("build/power-cut")
@@ -23,20 +28,55 @@ SHOWN_VIOLATIONS = 10
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prove, or repeat one state; 0: every promise was kept, 2: a label that names nothing."""
-    args = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    args = _parser().parse_args(words)
     if args.repeat:
         return _repeat(args.repeat, args.seed)
     scenarios = [BY_NAME[name] for name in args.scenario] or list(SCENARIOS)
     plan = replace(SAMPLE if args.sample else FULL, seed=args.seed)
+    origin = _origin(words)
     watcher = _Progress()
-    result = prove(scenarios, plan, args.jobs, watcher)
+    result = replace(prove(scenarios, plan, args.jobs, watcher), origin=origin)
     watcher.end()
     show(text(result))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "power-cut.json"
-    path.write_text(json.dumps(to_json(result), indent=1) + "\n", encoding="utf-8")
-    show(f"\nwritten: {path}")
-    return 0 if result.holds else 1
+    all_caught = True
+    if args.mutants:
+        caught = _run_mutants(args.jobs)
+        result = replace(result, mutants=tuple(caught))
+        all_caught = mutants.all_caught(caught)
+    _write(result, args.out)
+    return 0 if result.holds and all_caught else 1
+
+
+def _run_mutants(jobs: int) -> list[mutants.MutantResult]:
+    begun = time.monotonic()
+    show_note(f"\n{len(mutants.MUTANTS)} mistakes, made on purpose one at a time:")
+
+    def tell(one: mutants.MutantResult) -> None:
+        show_note(f"{duration(time.monotonic() - begun)}  {one.name}: {one.clause or 'not caught'}")
+
+    results = mutants.run_mutants(jobs, tell)
+    show("\n" + mutants.table(results))
+    return results
+
+
+def _write(result: ProofResult, folder: Path) -> None:
+    """The JSON for programs, and the page for people."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = to_json(result)
+    path = folder / "power-cut.json"
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    page = folder / "power-cut.html"
+    write_html(document, page)
+    show(f"\nwritten: {path}, {page}")
+
+
+def _origin(words: Sequence[str]) -> Origin:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    return Origin(begun, done.stdout.strip(), " ".join([COMMAND, shlex.join(words)]).rstrip())
 
 
 def _repeat(label: str, seed: int) -> int:
@@ -57,7 +97,7 @@ def text(result: ProofResult) -> str:
         for violation in one.violations[:SHOWN_VIOLATIONS]:
             lines += [
                 f"\n{violation.clause}: {violation.seen}",
-                f"  {repeat_line(violation.label)}",
+                f"  {repeat_line(violation.label, result.seed)}",
             ]
     verdict = "every promise was kept" if result.holds else "NOT PROVED"
     lines.append(
@@ -66,11 +106,6 @@ def text(result: ProofResult) -> str:
         f" {result.jobs} processes, seed {result.seed}"
     )
     return "\n".join(lines)
-
-
-def repeat_line(label: str) -> str:
-    """What to paste to see one state again."""
-    return f"python -m tests.power_cut --repeat '{label}'"
 
 
 class _Progress:
@@ -112,10 +147,19 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="only this one; may be given again. One of: " + ", ".join(BY_NAME),
     )
+    parser.add_argument(
+        "--mutants",
+        action="store_true",
+        help="then make mistakes on purpose, each of which must be caught",
+    )
     parser.add_argument("--jobs", metavar="N", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all random choices")
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, default=OUT, help=f"for the JSON (default: {OUT})"
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        default=OUT,
+        help=f"for JSON and page (default: {OUT})",
     )
     parser.add_argument("--repeat", metavar="LABEL", help="make one state again and show it")
     return parser
