@@ -174,7 +174,7 @@ def _update(drawn: Random) -> Update:
     if image in good and image != STRANGER and drawn.random() < 0.25:
         spoil = drawn.choice((Spoil.ALTERED, Spoil.INCOMPLETE, Spoil.STRANGER))
     inside = drawn.random() < 0.4
-    is_patient = drawn.random() < 0.5
+    is_patient = drawn.random() < 0.25
     if image == STRANGER:  # is refused at once
         places: tuple[At, ...] = _ANYWHERE
     elif spoil is not Spoil.NONE:
