@@ -155,7 +155,7 @@ def unproven_only_on_trial(truth: Truth, step: StepFacts) -> str | None:
         return f"{step.runs} runs from {step.booted} in {phase}, and never proved itself"
     if not step.wrote_before_boot:
         return f"{step.runs} runs, and no try was paid for"
-    return None if step.flushed_before_boot else f"{step.runs} runs, and its try may be forgotten"
+    return None if step.flushed_before_boot else f"{step.runs} runs, and its try is not flushed"
 
 
 def last_try_falls_back(truth: Truth, step: StepFacts) -> str | None:

@@ -52,6 +52,18 @@ def try_not_flushed(effect: Effect) -> Patch:
     return patch.object(Runner, "_write", write)
 
 
+@shown_by(BY_NAME["hanging-image"], clause="unproven_only_on_trial")
+def flushed_before_instead_of_after(effect: Effect) -> Patch:
+    """The disk is flushed before each copy of the record is written, as a barrier, not after."""
+
+    def write_block(self: StatusStore, offset: int, data: bytes) -> None:
+        effect.took_place()
+        self.device.flush()
+        self.device.write_at(offset, data)
+
+    return patch.object(StatusStore, "_write_block", write_block)
+
+
 @shown_by(BY_NAME["hanging-image"], clause="sequence_never_goes_back")
 def both_copies_in_one_epoch(effect: Effect) -> Patch:
     """Both copies of the record are written, and then flushed once."""
@@ -244,6 +256,7 @@ def stale_copy_after_io_error(effect: Effect) -> Patch:
 
 IN_RECORD: tuple[Mutant, ...] = (
     try_not_flushed,
+    flushed_before_instead_of_after,
     both_copies_in_one_epoch,
     second_copy_left_to_next_start,
     crc_not_compared,
