@@ -116,7 +116,7 @@ def test_one_story_stays_what_it_was_in_every_version() -> None:
     """A line that repeats a run is worth nothing once the same numbers mean something else."""
     assert [str(chapter) for chapter in story(1, 1).chapters] == [
         "update to 12 (good) from outside; cuts: power OS up+0.014",
-        "rollback; cuts: power rollback+0.154, power verify+0.122, reset hand-over+0.483",
+        "rollback; cuts: power rollback+0.051, power verify+0.041, reset hand-over+0.483",
     ]
 
 

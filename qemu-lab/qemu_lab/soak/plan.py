@@ -142,8 +142,8 @@ _LONGEST_DELAY = {
     At.HAND_OVER: 0.6,
     At.OS_UP: 0.6,
 }
-"""In tempos; work on small images is over in a third of one, so that is the longest elsewhere."""
-_WORK_DELAY = 0.3
+_LONGEST_WORK_DELAY = 0.1
+"""In tempos. A stage of work on small images takes 0.03 to 0.12 of one."""
 
 _EVERY_START = (At.BOOT, At.UPDATER)
 _ANYWHERE = (*_EVERY_START, At.HAND_OVER, At.OS_UP)
@@ -212,7 +212,7 @@ def _cuts(drawn: Random, places: tuple[At, ...]) -> tuple[Cut, ...]:
 
 
 def _cut(drawn: Random, at: At) -> Cut:
-    longest = _LONGEST_DELAY.get(at, _WORK_DELAY)
+    longest = _LONGEST_DELAY.get(at, _LONGEST_WORK_DELAY)
     means = drawn.choice((Means.POWER, Means.POWER, Means.POWER, Means.RESET))
     return Cut(at, round(drawn.uniform(0, longest), 3), means)
 
