@@ -23,7 +23,8 @@ from qemu_lab.soak.run import play
 
 FOLDER = BUILD / "soak"
 DOCUMENT = "soak.json"
-OURS = ("*.img", "*.console.txt", "*.qemu.txt", DOCUMENT)
+REPEATED = "repeated.json"
+OURS = ("*.img", "*.console.txt", "*.qemu.txt", DOCUMENT, REPEATED)
 """What a soak leaves, whole or broken off; the next one begins without."""
 
 
@@ -40,14 +41,12 @@ def main() -> int:
         _clear(arguments.out, arguments.repeat)
         say("images and disks ...")
         disks.prepare(arguments.out)
-        results = Results(seed, list(_play(stories, arguments.out, arguments.jobs)))
+        document = arguments.out / (REPEATED if arguments.repeat else DOCUMENT)
+        results = _soak(seed, stories, document, arguments.jobs)
     except (LabError, ImageBuildError, BootsvcError, InitramfsError) as error:
         sys.stderr.write(f"soak: {error}\n")
         return 2
-    if not arguments.repeat:
-        text = json.dumps(results.document(), indent=1)
-        (arguments.out / DOCUMENT).write_text(f"{text}\n", encoding="utf-8")
-    print(f"\n{results.table()}\n\n{arguments.out}")
+    print(f"\n{results.table()}\n\n{document}")
     for failed in results.failed:
         print(f"again: {sys.executable} -m qemu_lab.soak --repeat {failed.story.label}")
     if results.is_right:
@@ -79,17 +78,37 @@ def _clear(folder: Path, repeat: tuple[int, int] | None) -> None:
             path.unlink()
 
 
+def _soak(seed: int, stories: list[Story], document: Path, jobs: int) -> Results:
+    """All stories, or those that were told before the soak was broken off (Ctrl-C).
+
+    Args:
+        document: kept up to date after every run, in the folder of all other files.
+    """
+    told: list[RunResult] = []
+    try:
+        for result in _play(stories, document.parent, jobs):
+            told.append(result)
+            text = json.dumps(Results(seed, told).document(), indent=1)
+            document.write_text(f"{text}\n", encoding="utf-8")
+    except KeyboardInterrupt:
+        say(f"broken off after {len(told)} of {len(stories)} runs")
+    return Results(seed, told)
+
+
 def _play(stories: list[Story], folder: Path, jobs: int) -> Iterator[RunResult]:
     """Tell all stories, ``jobs`` at a time; in the order in which they end."""
     begun = time.monotonic()
     # Spawned: a machine dies with the process that started it, and that one must have no threads.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(play, one, folder) for one in stories]
-        for count, future in enumerate(as_completed(futures), 1):
-            result = future.result()
-            left = (time.monotonic() - begun) / count * (len(stories) - count)
-            say(f"{count} of {len(stories)}, {left / 60:.0f} min left: {result.line()}")
-            yield result
+        try:
+            futures = [pool.submit(play, one, folder) for one in stories]
+            for count, future in enumerate(as_completed(futures), 1):
+                result = future.result()
+                left = (time.monotonic() - begun) / count * (len(stories) - count)
+                say(f"{count} of {len(stories)}, {left / 60:.0f} min left: {result.line()}")
+                yield result
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":
