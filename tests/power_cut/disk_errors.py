@@ -5,8 +5,16 @@ operations fails in every way that ``failing_disk`` knows. Faults that stay, sta
 has settled; then the disk is as good as before, and the machine is started until it settles again.
 Every start is judged by ``error_oracle``, the end by ``fall_backs``.
 
-What is left out: the partition table is read from a sound disk (``find_disk`` looks for another
-copy, or another disk), and no bit flips in the padding behind a manifest, which nobody reads.
+What is left out: the partition table is read from a sound disk (test_disk_errors.py has its reads
+fail), and no bit flips in the padding behind a manifest, which nobody reads.
+
+    failing_disk.py    the ways in which an operation fails, and the disk that does it
+    failing_start.py   one power-on, hand-over included, on such a disk
+    error_cases.py     every fault of a scenario, and where in the story it falls
+    error_oracle.py    the judge's clauses, and what he forgives
+    fall_backs.py      the documented ends
+    error_walk.py      every fault let happen, every start judged
+    error_results.py   what came of it
 
 A label names a fault: scenario, number of the start, kind, number of the operation:
 ``update/1:bad-sector@17``.

@@ -10,7 +10,9 @@ Where this differs from ``oracle``:
 - primary started with the alarm that the backup is bad may hold any whole image (DESIGN 4);
 - a primary that was changed before the scenario began may run on (DESIGN 2);
 - a lost record and one area that cannot be read: the image in the other is CONFIRMED (DESIGN 3);
-- what a clause finds on a disk counts where the start before left it otherwise.
+- what a clause finds on a disk counts where the start before left it otherwise;
+- where it may all end, and which update may be lost, is the business of ``fall_backs`` alone; that
+  an image which failed does not return is judged at every start, not over the whole story.
 """
 
 from __future__ import annotations
