@@ -218,3 +218,13 @@ def test_a_confirm_that_is_refused_is_found(
     one = living(monkeypatch, Played([*UPDATE[:-1], (8.0, "lab: confirm ended 11")]), seen)
     with pytest.raises(StuckError, match="the_right_one_confirms"):
         one.live(None, is_patient=True)
+
+
+def test_a_cut_that_is_due_comes_before_anybody_helps(
+    monkeypatch: pytest.MonkeyPatch, seen: list[HandOver]
+) -> None:
+    played = Played(HANGS)
+    one = living(monkeypatch, played, seen)
+    assert one.live(Cut(At.HAND_OVER, 0.5, Means.POWER), is_patient=False) is Ending.CUT
+    assert played.log == ["power cut at 5.0"]
+    assert (one.stage_at_cut, one.helped) == (Stage.HAND_OVER, 0)

@@ -158,7 +158,7 @@ class Life:
                 due = due if due is not None else self._due(cut, At.COMMAND, self.vm.clock())
             if self._is_up and due is None and (not command or self.command_status is not None):
                 return Ending.UP
-            if self._is_silent and not is_patient:
+            if self._is_silent and not is_patient and due is None:
                 self._help()
             time.sleep(_POLL_S)
 
