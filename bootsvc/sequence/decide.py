@@ -22,7 +22,7 @@ from bootsvc.formats.boot_status import (
     Reason,
     Request,
 )
-from bootsvc.sequence import hangs, reconstruction, records
+from bootsvc.sequence import hangs, last_resorts, reconstruction, records, trials
 from bootsvc.sequence.actions import Action, Boot, Copy, Halt, Look, Verify, Write
 from bootsvc.sequence.conditions import (
     Condition,
@@ -136,9 +136,9 @@ def once_told(
 
     def action(seen: Observation) -> Action:
         failure = failure_of(seen)
-        if records.is_told(seen, failure):
+        if last_resorts.is_told(seen, failure):
             return then(failure)
-        return Write(records.told(seen, failure), keeps_copy_failure=True)
+        return Write(last_resorts.told(seen, failure), keeps_copy_failure=True)
 
     return action
 
@@ -152,7 +152,7 @@ def halt_once_told(
 
 def halt_telling(area: Area) -> Callable[[Observation], Action]:
     """Halt because nothing whole is left to start; ``area`` is the one that should have been."""
-    return halt_once_told(lambda seen: records.nothing_to_start(seen, area))
+    return halt_once_told(lambda seen: last_resorts.nothing_to_start(seen, area))
 
 
 def write(change: Callable[[Observation], BootStatus]) -> Callable[[Observation], Action]:
@@ -222,8 +222,8 @@ INSTALL = (
     Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
     Row("disk fails: not refused",    unreadable(STAGING),                halt_telling(STAGING)),
     Row("refused",                    refused(STAGING),                   refuse(Phase.INSTALL, STAGING)),
-    Row("installed and read back",    copied(STAGING, PRIMARY),           write(records.on_trial)),
-    Row("disk fails",                 copy_failed,                        halt_once_told(records.install_failure)),
+    Row("installed and read back",    copied(STAGING, PRIMARY),           write(trials.on_trial)),
+    Row("disk fails",                 copy_failed,                        halt_once_told(last_resorts.install_failure)),
     Row("install",                    always,                             copy(STAGING, PRIMARY)),
 )
 
@@ -246,7 +246,7 @@ IDLE = (
     Row("no backup: read staging",    both(no(startable(PRIMARY)), refused(PRIMARY), unread(STAGING)),
         verify(STAGING)),
     Row("no backup: install",         both(no(startable(PRIMARY)), refused(PRIMARY), verified(STAGING)),
-        write(records.installing_over_rot)),
+        write(last_resorts.installing_over_rot)),
     Row("rotten, no backup",          no(startable(PRIMARY)),             halt_telling(PRIMARY)),
     # evidence of trouble
     Row("request hung again: refuse", both(asked, hung_too_often),        write(hangs.request_given_up)),
@@ -302,8 +302,8 @@ COPY = (
     Row("check the staged image",     unread(STAGING),                    verify(STAGING)),
     Row("staged image lost",          refused(STAGING),                   write(records.staged_image_lost)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
-    Row("backup lost: install",       refused(BACKUP),                    write(records.installing_without_backup)),
-    Row("copied and read back",       copied(STAGING, PRIMARY),           write(records.on_trial)),
+    Row("backup lost: install",       refused(BACKUP),                    write(last_resorts.installing_without_backup)),
+    Row("copied and read back",       copied(STAGING, PRIMARY),           write(trials.on_trial)),
     Row("disk fails",                 copy_failed,                        write(records.copy_failed)),
     Row("copy",                       always,                             copy(STAGING, PRIMARY)),
 )
@@ -318,15 +318,15 @@ TRIAL = (
     Row("rotted, no backup: staged?", both(refused(PRIMARY), no(has_backup), staged, unread(STAGING)),
         verify(STAGING)),
     Row("rotted: install it again",   both(refused(PRIMARY), no(has_backup), verified(STAGING)),
-        write(records.installing_over_rot)),
-    Row("rotted, no backup",          both(refused(PRIMARY), no(has_backup)), write(records.halted)),
-    Row("rotted on trial",            refused(PRIMARY),                   write(records.giving_up)),
+        write(last_resorts.installing_over_rot)),
+    Row("rotted, no backup",          both(refused(PRIMARY), no(has_backup)), write(trials.halted)),
+    Row("rotted on trial",            refused(PRIMARY),                   write(trials.giving_up)),
     Row("try paid for: start",        both(lambda seen: seen.has_try, no(unbootable(PRIMARY))),
         lambda _: Boot(PRIMARY, is_trial=True)),
     Row("pay for a try",              lambda seen: records.of(seen).tries_left > 0,
-        lambda seen: Write(records.try_taken(seen), takes_try=True)),
-    Row("no try left, no backup",     no(has_backup),                     write(records.halted)),
-    Row("no try left",                always,                             write(records.giving_up)),
+        lambda seen: Write(trials.try_taken(seen), takes_try=True)),
+    Row("no try left, no backup",     no(has_backup),                     write(trials.halted)),
+    Row("no try left",                always,                             write(trials.giving_up)),
 )
 
 FROM_BACKUP = (
@@ -390,7 +390,7 @@ DEGRADED = (
 )
 
 HALTED = (
-    Row("an image was staged",        requested(Request.UPDATE),          write(records.installing)),
+    Row("an image was staged",        requested(Request.UPDATE),          write(last_resorts.installing)),
     Row("read backup",                unread(BACKUP),                     verify(BACKUP)),
     Row("a whole backup after all",   both(verified(BACKUP), no(unbootable(BACKUP))),
         boot_with_alarm(BACKUP, Reason.NOTHING_TO_FALL_BACK_TO)),

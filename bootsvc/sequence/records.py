@@ -87,7 +87,7 @@ def failure_of(
     return Failure(phase, reason, area, errno, seen.now_s, image.number, image.identity)
 
 
-def _finding_failure(seen: Observation, phase: Phase, area: Area) -> Failure:
+def finding_failure(seen: Observation, phase: Phase, area: Area) -> Failure:
     """The failure that a refused finding stands for; the image is the one named in its footer,
     or else the one that the record expected there."""
     finding = seen.finding(area)
@@ -101,7 +101,7 @@ def _finding_failure(seen: Observation, phase: Phase, area: Area) -> Failure:
 def refused(seen: Observation, phase: Phase, area: Area) -> BootStatus:
     """REFUSED: the request is answered with a reason; code and areas stay as they are."""
     status = of(seen)
-    failure = _finding_failure(seen, phase, area)
+    failure = finding_failure(seen, phase, area)
     if area is not Area.STAGING:
         return replace(status, request=Request.NONE, last_failure=failure)
     staging = area_record(seen.staging, AreaState.BAD)
@@ -162,13 +162,13 @@ def refused_after_backup(seen: Observation) -> BootStatus:
 
 def backup_lost(seen: Observation) -> BootStatus:
     """Primary changed after the backup was begun: neither is whole; the request is dropped."""
-    failure = _finding_failure(seen, Phase.BACKUP, Area.PRIMARY)
+    failure = finding_failure(seen, Phase.BACKUP, Area.PRIMARY)
     return without_backup(seen, failure)
 
 
 def primary_not_backed_up(seen: Observation) -> Failure:
     """Why the backup that is still lacking cannot be made of primary."""
-    return _finding_failure(seen, Phase.BACKUP, Area.PRIMARY)
+    return finding_failure(seen, Phase.BACKUP, Area.PRIMARY)
 
 
 def backup_failed(seen: Observation) -> BootStatus:
@@ -223,7 +223,7 @@ def copying_past_changed_primary(seen: Observation) -> BootStatus:
 
 def staged_image_lost(seen: Observation) -> BootStatus:
     """RESTORE (2): the staged image no longer verifies, primary may be half written."""
-    failure = _finding_failure(seen, Phase.COPY, Area.STAGING)
+    failure = finding_failure(seen, Phase.COPY, Area.STAGING)
     staging = in_state(of(seen).staging, AreaState.BAD)
     return replace(restoring(seen, failure), staging=staging)
 
@@ -241,169 +241,6 @@ def copy_failed(seen: Observation) -> BootStatus:
 def copy_reason(seen: Observation) -> Reason:
     """Why the last copy failed."""
     return seen.copy_failure.reason if seen.copy_failure else Reason.NONE
-
-
-def installing(seen: Observation) -> BootStatus:
-    """INSTALL (1): no area holds a whole image; the staged one is the only hope."""
-    status = of(seen)
-    return enter_from(
-        seen,
-        Phase.INSTALL,
-        request=Request.NONE,
-        primary=in_state(status.primary, AreaState.WRITING),
-        backup=EMPTY,
-        staging=in_state(status.staging, AreaState.VALID),
-    )
-
-
-def installing_without_backup(seen: Observation) -> BootStatus:
-    """INSTALL (1): the backup turned out to be no use while primary was half written."""
-    failure = _finding_failure(seen, Phase.COPY, Area.BACKUP)
-    return replace(installing(seen), last_failure=failure)
-
-
-def installing_over_rot(seen: Observation) -> BootStatus:
-    """INSTALL (1): primary is no use and there is no backup; what staging holds was read in full.
-
-    It need not be what the record last knew of staging, so it starts as an update of its own.
-    """
-    return replace(
-        installing(seen),
-        transaction=seen.fresh_id,
-        staging=area_record(seen.staging, AreaState.VALID),
-        last_failure=_finding_failure(seen, Phase.ROT, Area.PRIMARY),
-    )
-
-
-def install_failure(seen: Observation) -> Failure:
-    """Why the staged image could not be installed."""
-    failed = seen.copy_failure
-    area, errno = (failed.area, failed.errno) if failed else (Area.PRIMARY, 0)
-    return failure_of(seen, Phase.INSTALL, copy_reason(seen), area, of(seen).staging, errno)
-
-
-# --- nothing to start -----------------------------------------------------------------------------
-
-
-def nothing_to_start(seen: Observation, area: Area) -> Failure:
-    """Why nothing can be started: what is wrong with ``area``, or with the other one where only
-    that cannot be read, for a failing disk is worth knowing of."""
-    if area is not Area.STAGING:
-        other = Area.BACKUP if area is Area.PRIMARY else Area.PRIMARY
-        if seen.finding(other).errno and not seen.finding(area).errno:
-            area = other
-    finding, status = seen.finding(area), of(seen)
-    reason = finding.unbootable or finding.reason or Reason.NOTHING_TO_FALL_BACK_TO
-    return failure_of(seen, status.phase, reason, area, status.area(area), finding.errno)
-
-
-def is_told(seen: Observation, failure: Failure) -> bool:
-    """The record names this failure, of now or of an earlier start."""
-    known = of(seen).last_failure
-    return replace(known, time_s=failure.time_s) == failure
-
-
-def told(seen: Observation, failure: Failure) -> BootStatus:
-    """The same record, naming ``failure``."""
-    return replace(of(seen), last_failure=failure)
-
-
-# --- TRIAL ---------------------------------------------------------------------------------------
-
-
-def on_trial(seen: Observation) -> BootStatus:
-    """TRIAL (3): primary was read back in full and starts with all its tries.
-
-    A crash known by now, and the end of an earlier trial of the same image, are not held against
-    this one.
-    """
-    status = of(seen)
-    failure = status.last_failure
-    if failure.phase is Phase.TRIAL and failure.identity == seen.primary.identity:
-        failure = Failure()
-    return enter_from(
-        seen,
-        Phase.TRIAL,
-        request=Request.NONE,
-        tries_left=seen.policy.tries,
-        tries_allowed=seen.policy.tries,
-        restore_retries=seen.policy.restore_retries,
-        transaction=status.transaction if any(status.transaction) else seen.fresh_id,
-        primary=area_record(seen.primary, AreaState.VALID),
-        staging=in_state(status.staging, AreaState.VALID),
-        last_failure=failure,
-        progress=0,
-    )
-
-
-def try_taken(seen: Observation) -> BootStatus:
-    """One try fewer, before the start it pays for; before the last one the code becomes 2, so
-    that even a machine that hangs for ever comes back to the backup (S4.12)."""
-    status = of(seen)
-    left = status.tries_left - 1
-    falls_back = left == 0 and status.backup.state in (AreaState.VALID, AreaState.CONFIRMED)
-    return replace(
-        with_crash_seen(seen),
-        status_code=StatusCode.BACKUP if falls_back else StatusCode.FIRST_START,
-        boot_area=Area.BACKUP if falls_back else Area.PRIMARY,
-        tries_left=left,
-        last_failure=_trial_failure(seen, if_unknown=status.last_failure),
-    )
-
-
-def giving_up(seen: Observation) -> BootStatus:
-    """RESTORE (2): the tries are used up, or the image rotted on trial."""
-    failure = _why_given_up(seen)
-    return restoring(replace(seen, status=_with_image_failed(seen, failure)), failure)
-
-
-def halted(seen: Observation) -> BootStatus:
-    """HALT (1): a first installation never proved itself, and there is no backup."""
-    status = of(seen)
-    failure = _why_given_up(seen)
-    return enter(
-        _with_image_failed(seen, failure),
-        Phase.HALT,
-        primary=in_state(status.primary, AreaState.BAD),
-        staging=EMPTY,
-        last_failure=failure,
-    )
-
-
-def _why_given_up(seen: Observation) -> Failure:
-    if seen.primary.is_refused:
-        return _finding_failure(seen, Phase.TRIAL, Area.PRIMARY)
-    return _last_words(seen)
-
-
-def _with_image_failed(seen: Observation, failure: Failure) -> BootStatus:
-    """The image on trial is remembered as failed; a disk that fails says nothing of an image."""
-    status = with_crash_seen(seen)
-    if failure.reason == Reason.IO_ERROR:
-        return status
-    return status.with_failed(status.primary.identity)
-
-
-def _trial_failure(seen: Observation, if_unknown: Failure) -> Failure:
-    """What is known of how the last try ended."""
-    status = of(seen)
-    if seen.primary.unbootable:
-        reason = seen.primary.unbootable
-    elif seen.crash and seen.crash.event != status.crash_event:
-        reason = seen.crash.reason
-    else:
-        return if_unknown
-    return failure_of(seen, Phase.TRIAL, reason, Area.PRIMARY, status.primary, seen.primary.errno)
-
-
-def _last_words(seen: Observation) -> Failure:
-    """The reason for giving up: fresh evidence, or what an earlier try left in the record, or
-    that the machine simply went down."""
-    status = of(seen)
-    known = status.last_failure
-    if known.phase is not Phase.TRIAL or known.identity != status.primary.identity:
-        known = failure_of(seen, Phase.TRIAL, Reason.RESTARTED, Area.PRIMARY, status.primary)
-    return _trial_failure(seen, if_unknown=known)
 
 
 # --- RESTORE, ROLLBACK, ROT, DEGRADED -------------------------------------------------------------
@@ -501,7 +338,7 @@ def rollback_refused(seen: Observation) -> BootStatus:
         Phase.IDLE,
         primary=area_record(seen.primary, AreaState.CONFIRMED),
         backup=in_state(status.backup, AreaState.BAD),
-        last_failure=_finding_failure(seen, Phase.ROLLBACK, Area.BACKUP),
+        last_failure=finding_failure(seen, Phase.ROLLBACK, Area.BACKUP),
     )
 
 

@@ -22,6 +22,16 @@ looks at every disk that a cut left and at every start.
     timeline.py   the run without cuts, operation by operation
     results.py    what was found, as values, JSON and table
     repeat.py     one state made again from its label
+    report.py     the page for people, and picture.py what is drawn on it
+    mutants.py    mistakes made on purpose (mistakes/), each caught by a clause of the judge
+
+The same machines on a disk that fails (`python -m tests.power_cut.disk_errors`):
+
+    failing_disk.py   the disk, and failing_start.py a start on it
+    error_cases.py    which operation fails in which way
+    error_walk.py     every operation of every scenario fails once
+    error_oracle.py   what must hold, and fall_backs.py the documented ends
+    error_results.py  what was found, as values and table
 
 What a disk promises here: sectors (512 or 4096 bytes) arrive whole, order holds only at a flush.
 Beyond that promise the sector of the boot-status record is torn at every byte as well.

@@ -18,7 +18,7 @@ from bootsvc.formats.boot_status import Area as DiskArea
 from bootsvc.formats.boot_status import AreaRecord, AreaState, BootStatus, Phase, StatusCode
 from bootsvc.formats.failed_list import NAME, build, parse
 from bootsvc.os_side.failed_images import remember
-from bootsvc.sequence import decide, records, runner
+from bootsvc.sequence import decide, records, runner, trials
 from bootsvc.sequence.states import Observation
 from bootsvc.storage.disk import disk_on
 from bootsvc.storage.status_store import StatusStore
@@ -233,7 +233,7 @@ def marks_for_every_reason(patch: pytest.MonkeyPatch) -> None:
         status = records.of(seen)
         return status.with_failed(status.primary.identity)
 
-    patch.setattr(records, "_with_image_failed", with_image_failed)
+    patch.setattr(trials, "_with_image_failed", with_image_failed)
 
 
 def starts_a_try_that_is_not_recorded(patch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from bootsvc.formats.boot_status import (
     Phase,
     StatusCode,
 )
-from bootsvc.sequence import checks, decide, reconstruction, records
+from bootsvc.sequence import checks, decide, reconstruction, records, trials
 from bootsvc.sequence.actions import Action, Boot, Halt, Write
 from bootsvc.sequence.conditions import both, copied, no, unread, verified
 from bootsvc.sequence.decide import (
@@ -83,7 +83,7 @@ def primary_named_before_it_is_copied(effect: Effect) -> Patch:
     """The trial is recorded when the copy begins, and not when it was read back."""
 
     def on_trial(seen: Observation) -> BootStatus:
-        return records.on_trial(replace(seen, primary=seen.staging))
+        return trials.on_trial(replace(seen, primary=seen.staging))
 
     def is_trial_of_staged(seen: Observation) -> bool:
         return seen.staging.is_verified and not copied(STAGING, PRIMARY)(seen)
@@ -114,7 +114,7 @@ def floor_raised_before_confirm(effect: Effect) -> Patch:
 
     def on_trial(seen: Observation) -> BootStatus:
         floor = max(records.of(seen).version_floor, seen.primary.floor)
-        return replace(records.on_trial(seen), version_floor=floor)
+        return replace(trials.on_trial(seen), version_floor=floor)
 
     then = effect.counting(write(on_trial))
     return with_rows(Phase.COPY, rows_with(COPY, "copied and read back", then=then))
@@ -161,7 +161,7 @@ def last_try_keeps_code_3(effect: Effect) -> Patch:
     """The record keeps naming primary during the last try."""
 
     def try_taken(seen: Observation) -> Action:
-        status = records.try_taken(seen)
+        status = trials.try_taken(seen)
         if status.status_code is StatusCode.BACKUP:
             effect.took_place()
         return Write(
@@ -194,7 +194,7 @@ def failed_image_not_remembered(effect: Effect) -> Patch:
         effect.took_place()
         return records.of(seen)
 
-    return patch.object(records, "_with_image_failed", with_nothing_remembered)
+    return patch.object(trials, "_with_image_failed", with_nothing_remembered)
 
 
 @shown_by(FAILED_IMAGE, clause="failed_does_not_run")
