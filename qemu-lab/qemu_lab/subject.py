@@ -143,8 +143,12 @@ class Subject:
         self.vm.port.ask("confirm", timeout=60.0).require()
 
     def restart(self) -> None:
-        """Restart by hardware reset."""
-        self.vm.reset()
+        """Switch off and on again, with all that the guest wrote on the disk.
+
+        Not ``vm.reset()``: emulated, a guest that was reset starts two to three times slower.
+        """
+        self.vm.quit()
+        self.vm.start()
 
     def power_cut(self) -> None:
         """Pull the plug."""
