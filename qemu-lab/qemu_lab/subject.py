@@ -145,7 +145,8 @@ class Subject:
     def restart(self) -> None:
         """Switch off and on again, with all that the guest wrote on the disk.
 
-        Not ``vm.reset()``: emulated, a guest that was reset starts two to three times slower.
+        Not ``vm.reset()``: emulated, a guest that was reset starts two to three times slower. What
+        devices remember over a reset (a watchdog that it fired) is gone.
         """
         self.vm.quit()
         self.vm.start()
