@@ -6,17 +6,17 @@ import json
 import lzma
 import struct
 import subprocess
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from bootsvc.boot.cmdline import compose
-from bootsvc.boot.handover import Handover
 from bootsvc.formats import failed_list
-from bootsvc.formats.boot_status import Area
 from bootsvc.formats.footer import Locator, Signature, build_locator
 from bootsvc.formats.tree import build_tree, leaves_of
 from bootsvc.settings import Settings
 from bootsvc.units import BLOCK_SIZE, KIB, MIB, round_up
+from tests.boot import facts
 from tests.formats.tables import write_gpt
 from tests.fuzz.paper_disk import SIZE, PaperDisk, resummed
 from tests.fuzz.parsers import BETWEEN_FILES, MESSAGE
@@ -26,20 +26,7 @@ from tests.images import KEY, OTHER_KEY, make_image, random_blocks
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
-HANDOVER = Handover(
-    area=Area.PRIMARY,
-    identity=bytes(range(32)),
-    transaction=bytes(range(16)),
-    is_trial=True,
-    root_node="/dev/vda4",
-    root_guid="11112222-0000-4000-8000-123456789abc",
-    data_node="/dev/vda7",
-    data_guid="11112222-0000-4000-8000-123456789abd",
-    overlay="volatile",
-    init="/sbin/init",
-    confirm_limit_s=300,
-    alarm="io_error",
-)
+HANDOVER = replace(facts.HANDOVER, alarm="io_error")
 
 
 def records() -> tuple[bytes, ...]:

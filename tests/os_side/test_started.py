@@ -1,28 +1,16 @@
 """What the updater handed over, as the running OS reads it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bootsvc.boot.cmdline import compose
-from bootsvc.boot.handover import Handover
 from bootsvc.formats.boot_status import Area
 from bootsvc.os_side.started import parse_cmdline, parse_env, read_this_start
+from tests.boot import facts
 
-HANDOVER = Handover(
-    area=Area.PRIMARY,
-    identity=bytes(range(32)),
-    transaction=bytes(range(16)),
-    is_trial=True,
-    root_node="/dev/vda4",
-    root_guid="11112222-0000-4000-8000-123456789abc",
-    data_node="/dev/vda7",
-    data_guid="11112222-0000-4000-8000-123456789abd",
-    overlay="volatile",
-    init="/sbin/init",
-    confirm_limit_s=300,
-    alarm="io_error",
-)
+HANDOVER = replace(facts.HANDOVER, alarm="io_error")
 
 
 def test_handover_file_is_read_as_the_updater_writes_it() -> None:
