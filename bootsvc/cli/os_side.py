@@ -198,7 +198,7 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
     started = _started()
     with open_machine(disk_path(args), writable=True, on_wait=show_note) as machine:
         status = machine.status
-        _remember_failed(status)
+        _remember_failed(args, status)
         wanted = confirmed(status, started, floor=0)
         if status.phase is not Phase.TRIAL:
             if wanted != status:
@@ -212,7 +212,7 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
         wanted = confirmed(status, started, footer.manifest.floor)
         machine.disk.status.replace(wanted)
     _end_trial(wanted)
-    _remember_failed(wanted)
+    _remember_failed(args, wanted)
     show(
         f"confirmed: number {footer.manifest.number}, label {footer.manifest.label}; "
         "the version before stays in backup"
@@ -233,13 +233,21 @@ def _end_trial(status: BootStatus) -> None:
     (RUN_DIR / "trial").unlink(missing_ok=True)
 
 
-def _remember_failed(status: BootStatus) -> None:
-    """Tell data which images failed here; what cannot be written is an alarm, and no more."""
-    from bootsvc.os_side.failed_images import remember
+def _remember_failed(args: argparse.Namespace, status: BootStatus) -> None:
+    """Tell data which images failed here; what cannot be written is an alarm, and no more.
 
+    Not where data takes no writes, which is an alarm of this start already, nor for another disk.
+    """
+    from bootsvc.errors import BootsvcError
+    from bootsvc.os_side.failed_images import remember
+    from bootsvc.os_side.restore_points import usable_data
+
+    data = usable_data(RUN_DIR)
+    if data is None or not is_own_disk(args):
+        return
     try:
-        remember(RUN_DIR / "data", status)
-    except OSError as exc:
+        remember(data, status)
+    except (BootsvcError, OSError) as exc:
         show_note(f"bootsvc: ALARM the list of failed images in data cannot be written: {exc}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
-from bootsvc.cli.output import progress, show
+from bootsvc.cli.output import progress, show, show_note
 from bootsvc.cli.parsing import disk_path
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
     site = load_site(args.keys or KEYS_DIR, args.settings or DEFAULT_PATH)
     with (
         open_bimg(args.image) as (source, footer),
-        open_machine(disk_path(args), writable=True) as machine,
+        open_machine(disk_path(args), writable=True, on_wait=show_note) as machine,
     ):
         _check_stageable(machine, footer, site, args)
         with progress(f"check {args.image.name}", footer.manifest.size) as bar:

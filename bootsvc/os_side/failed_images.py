@@ -17,7 +17,7 @@ def remember(data: Path, status: BootStatus) -> bool:
     one runs. A file that says so already is not touched.
 
     Raises:
-        OSError: data cannot be written; the old file still stands.
+        OSError, StorageError: data cannot be written; the old file still stands.
     """
     path = data / failed_list.NAME
     old = b""

@@ -57,10 +57,8 @@ def test_confirmed_start_clears_the_crash_count(bootsvc: Command) -> None:
 
 
 def test_every_confirm_tells_data_which_images_failed_here(bootsvc: Command) -> None:
-    data = bootsvc.run_dir / "data"
-    data.mkdir()
+    data = bootsvc.uses_data()
     bootsvc.bench.change(lambda status: status.with_failed(V3.identity))
-    bootsvc.handed_over(is_trial=False)
     assert bootsvc("confirm").code == ExitCode.OK
     assert parse((data / NAME).read_bytes()) == (V3.identity,)
 
@@ -68,8 +66,7 @@ def test_every_confirm_tells_data_which_images_failed_here(bootsvc: Command) -> 
 def test_the_backups_system_tells_data_as_well_although_it_confirms_nothing(
     bootsvc: Command,
 ) -> None:
-    data = bootsvc.run_dir / "data"
-    data.mkdir()
+    data = bootsvc.uses_data()
     bootsvc.bench.change(lambda status: status.with_failed(V3.identity))
     bootsvc.handed_over(V1, Area.BACKUP)
     assert refused(bootsvc("confirm"))
@@ -77,11 +74,25 @@ def test_the_backups_system_tells_data_as_well_although_it_confirms_nothing(
 
 
 def test_a_list_of_failed_images_that_cannot_be_written_fails_no_confirm(bootsvc: Command) -> None:
+    bootsvc.uses_data().rmdir()
     bootsvc.bench.change(lambda status: status.with_failed(V3.identity))
-    bootsvc.handed_over(is_trial=False)
     outcome = bootsvc("confirm")
     assert outcome.code == ExitCode.OK
     assert "ALARM the list of failed images in data cannot be written" in outcome.err
+
+
+@pytest.mark.parametrize("why", ["another disk", "data takes no writes"])
+def test_data_hears_only_of_its_own_machine_and_where_it_takes_writes(
+    bootsvc: Command, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    data = bootsvc.uses_data()
+    bootsvc.bench.change(lambda status: status.with_failed(V3.identity))
+    if why == "another disk":
+        monkeypatch.setattr("bootsvc.os_side.machine.whole_disk", lambda _: Path("/dev/other"))
+    else:
+        (bootsvc.run_dir / "overlay.env").write_text("BOOTSVC_DATA_USED=0\n")
+    assert bootsvc("confirm").code == ExitCode.OK
+    assert not list(data.iterdir())
 
 
 def test_backup_started_after_a_failed_last_try_cannot_confirm(bootsvc: Command) -> None:

@@ -1,5 +1,7 @@
 """``bootsvc stage``: every refusal leaves the disk untouched; a good image waits in staging."""
 
+import fcntl
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.errors import DeviceError
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Request, StatusCode
 from bootsvc.os_side import staging
+from bootsvc.storage.device import DirectDevice
 from bootsvc.units import BLOCK_SIZE
 from tests.bench import AREA_SIZE, V1, V2, V3
 from tests.cli.command import Command
@@ -233,3 +236,23 @@ def test_missing_image_file_is_named(bootsvc: Command) -> None:
     outcome = bootsvc("stage", "none.bimg")
     assert outcome.code == ExitCode.DISK
     assert "none.bimg" in outcome.err
+
+
+def test_a_disk_that_another_program_works_on_is_waited_for_with_a_word(
+    bootsvc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As right after login, while the image's own unit confirms."""
+    monkeypatch.setattr("bootsvc.storage.lock._SILENT_S", 0.0)
+    image = bootsvc.file(V3)
+    other = DirectDevice(bootsvc.bench.path, writable=True)
+    fcntl.flock(other.fileno(), fcntl.LOCK_EX)
+    real = time.sleep
+
+    def give_back(seconds: float) -> None:
+        other.close()
+        real(seconds)
+
+    monkeypatch.setattr(time, "sleep", give_back)
+    outcome = bootsvc("stage", image)
+    assert outcome.code == ExitCode.OK
+    assert "waiting for" in outcome.err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bootsvc.errors import ReadBackError
 from bootsvc.formats.boot_status import (
     Area,
     AreaRecord,
@@ -16,6 +17,7 @@ from bootsvc.formats.boot_status import (
 )
 from bootsvc.formats.failed_list import NAME, build, parse
 from bootsvc.os_side.failed_images import remember
+from bootsvc.storage.device import DirectDevice
 from tests.os_side.forgetful import ForgetfulFolder, PowerCut
 
 GOOD, BAD, OLDER = (bytes([letter]) * 32 for letter in b"GBO")
@@ -75,3 +77,13 @@ def test_a_power_cut_at_any_step_leaves_the_old_list_or_the_new_one(
         assert remembered(tmp_path) == (BAD, OLDER)
     assert watched.done == ["create", "write", "flush", "rename", "flush folder"]
     assert found == {(OLDER,), (BAD, OLDER)}
+
+
+def test_a_list_that_is_read_back_differently_does_not_replace_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / NAME).write_bytes(build([OLDER]))
+    monkeypatch.setattr(DirectDevice, "read_at", lambda _self, _at, length: bytes(length))
+    with pytest.raises(ReadBackError, match="differs from what was written"):
+        remember(tmp_path, RECORD)
+    assert remembered(tmp_path) == (OLDER,)
