@@ -21,8 +21,8 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
     """Check an image, put it into staging, ask for the update."""
     from bootsvc.os_side.machine import open_machine
     from bootsvc.os_side.site import load_site
-    from bootsvc.os_side.staging import StagedImage, UpdateRequest, write_staging
     from bootsvc.sequence.checks import verify_whole
+    from bootsvc.sequence.staging import StagedImage, UpdateRequest, write_staging
     from bootsvc.settings import DEFAULT_PATH, KEYS_DIR
     from bootsvc.storage.image_file import open_bimg
     from bootsvc.units import describe_size

@@ -3,5 +3,5 @@
     observe -> decide -> perform, again and again, until there is something to boot or to halt for
 
 ``states`` and ``actions`` are values, ``decide`` is a pure table, ``requests`` are the pure changes
-that the running OS asks for, ``runner`` is the only module that touches a disk.
+that the running OS and a technician ask for; only ``runner`` and ``staging`` touch a disk.
 """

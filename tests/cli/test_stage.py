@@ -10,7 +10,7 @@ import pytest
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.errors import DeviceError
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Request, StatusCode
-from bootsvc.os_side import staging
+from bootsvc.sequence import staging
 from bootsvc.storage.device import DirectDevice
 from bootsvc.units import BLOCK_SIZE
 from tests.bench import AREA_SIZE, V1, V2, V3

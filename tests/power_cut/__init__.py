@@ -4,7 +4,7 @@
     python -m tests.power_cut --sample    a spread sample, as the tests run it
     python -m tests.power_cut --repeat 'update/1:torn@6+3/0:prefix@4'
 
-The product's own code (``sequence.runner``, ``os_side.staging``, ``sequence.requests``) runs on a
+The product's own code (``sequence.runner``, ``sequence.staging``, ``sequence.requests``) runs on a
 simulated disk. Every write and every flush of every start is cut, the machine is started again, and
 cut again in what follows. A judge outside, who reads raw bytes and imports nothing of bootsvc,
 looks at every disk that a cut left and at every start.

@@ -10,8 +10,16 @@ from unittest.mock import patch
 
 import pytest
 
-from bootsvc.os_side import staging
-from bootsvc.sequence import checks, decide, reconstruction, records, requests, runner, trials
+from bootsvc.sequence import (
+    checks,
+    decide,
+    reconstruction,
+    records,
+    requests,
+    runner,
+    staging,
+    trials,
+)
 from bootsvc.sequence.decide import TABLE
 from bootsvc.sequence.runner import Runner
 from bootsvc.storage import status_store

@@ -17,11 +17,11 @@ from functools import cached_property, lru_cache
 from bootsvc.errors import AlteredImageError, BootsvcError, ConfirmRefusedError
 from bootsvc.formats.boot_status import Area, Phase, Reason, Request
 from bootsvc.formats.gpt import NAMES, Gpt
-from bootsvc.os_side.staging import StagedImage, UpdateRequest, write_staging
 from bootsvc.sequence import requests
 from bootsvc.sequence.actions import Action, Boot, Halt
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.runner import Runner, Start
+from bootsvc.sequence.staging import StagedImage, UpdateRequest, write_staging
 from bootsvc.storage.device import Window
 from bootsvc.storage.disk import ROLE_OF_AREA, Disk, disk_on
 from bootsvc.storage.image_area import CopyCounts, Footer, read_footer, read_leaves

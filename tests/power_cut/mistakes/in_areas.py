@@ -8,8 +8,7 @@ from unittest.mock import patch
 
 from bootsvc.formats.boot_status import Area, Phase, Reason
 from bootsvc.formats.tree import leaves_of
-from bootsvc.os_side import staging
-from bootsvc.sequence import checks, runner
+from bootsvc.sequence import checks, runner, staging
 from bootsvc.sequence.records import restore_retried
 from bootsvc.sequence.runner import Runner
 from bootsvc.sequence.states import CopyFailure

@@ -7,11 +7,10 @@ from dataclasses import replace
 from unittest.mock import patch
 
 from bootsvc.formats.boot_status import Area, AreaState, BootStatus, Phase
-from bootsvc.os_side import staging
-from bootsvc.os_side.staging import ShowWork, StagedImage, UpdateRequest
-from bootsvc.sequence import requests
+from bootsvc.sequence import requests, staging
 from bootsvc.sequence.records import enter
 from bootsvc.sequence.requests import Started, update_requested
+from bootsvc.sequence.staging import ShowWork, StagedImage, UpdateRequest
 from bootsvc.storage.disk import Disk
 from bootsvc.storage.image_area import CopyCounts, copy_image, no_tick
 from tests.power_cut import world

@@ -1,4 +1,4 @@
-"""The running OS puts a new image into staging (S4.6, DESIGN 4).
+"""A new image is put into staging, by the running OS or at the console (S4.6, DESIGN 4).
 
 Everything that may refuse the image comes before; see ``cli.stage``.
 """
