@@ -17,7 +17,10 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import bootsvc
+from bootsvc.cli import build_parser
 from bootsvc.errors import ToolError
+from bootsvc.packaging import completion
+from bootsvc.packaging.manpage import manual_page
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
@@ -25,6 +28,7 @@ PROJECT = HERE.parent.parent
 _CODE = "usr/lib/python3/dist-packages/bootsvc"
 _OVERLAY = "usr/lib/bootsvc/overlay.sh"
 _DOCS = "usr/share/doc/bootsvc"
+_MANUAL_PAGE = "usr/share/man/man1/bootsvc.1.gz"
 # Not part of what runs in the OS: this builder itself.
 _LEFT_OUT = frozenset({"packaging", "__pycache__"})
 _SCRIPTS = ("postinst", "prerm", "postrm")
@@ -79,7 +83,18 @@ def members() -> list[Member]:
     # The name that Debian policy gives the changelog of a native package.
     packed = gzip.compress(changes, mtime=0)
     found.append(Member(f"{_DOCS}/changelog.gz", packed, executable=False))
+    found.extend(_made_from_parser())
     return sorted(found, key=lambda member: member.path)
+
+
+def _made_from_parser() -> list[Member]:
+    """What the command line says of itself: its manual page, and its completion in bash."""
+    page = manual_page(build_parser(), version(), changelog_epoch())
+    words = completion.bash_completion(build_parser())
+    return [
+        Member(_MANUAL_PAGE, gzip.compress(page.encode(), mtime=0), executable=False),
+        Member(completion.AT, words.encode(), executable=False),
+    ]
 
 
 def control_file(files: list[Member]) -> str:
