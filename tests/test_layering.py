@@ -32,7 +32,12 @@ PURE_PARTS = (
     "sequence/reconstruction.py",
     "sequence/records.py",
     "sequence/requests.py",
+    "console/actions.py",
+    "console/facts.py",
+    "console/front_end.py",
+    "console/plan.py",
     "console/render.py",
+    "console/reports.py",
 )
 UPDATER_PARTS = (
     "boot",

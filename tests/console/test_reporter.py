@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from bootsvc.console.reporter import ConsoleReporter
+from bootsvc.console.reporter import ConsoleReporter, PlainLines
+from bootsvc.console.reports import Progress, Report, Said, Staged, Worked
 from bootsvc.formats.boot_status import Area, Reason
 from bootsvc.sequence.actions import Boot, Copy, Halt, Verify
 from bootsvc.storage.image_area import CopyCounts
@@ -51,19 +52,70 @@ def test_stages_and_sentences_are_printed_and_kept_with_their_time(
     ]
 
 
-def test_progress_is_printed_once_a_second_and_not_kept(
-    time: Time, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("interval_s", "count"), [(5.0, 2), (1.0, 12)])
+def test_progress_is_a_line_every_few_seconds_and_not_kept(
+    time: Time, interval_s: float, count: int
 ) -> None:
-    said = ConsoleReporter()
-    said.begin("copy", 40 * MIB)
-    for _ in range(40):
-        time.now_s += 0.1
-        said.tick(MIB)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) in (3, 4)
-    assert lines[0].startswith("bootsvc: copy 1")
-    assert "10.0 MiB/s" in lines[0]
+    said, lines = ConsoleReporter(), list[str]()
+    said.listeners = [PlainLines(lines.append, interval_s)]
+    said.plan = ("verify staging", "copy", "verify")
+    said.begin("copy", 500 * MIB)
+    for _ in range(50):
+        time.now_s += 0.25
+        said.tick(10 * MIB)
+    assert len(lines) == count
+    assert lines[-1].startswith(f"bootsvc: copy {count * interval_s * 40:.0f} / 500 MiB")
+    assert lines[-1].endswith("(2/3)")
+    assert "40.0 MiB/s" in lines[-1]
     assert not said.entries
+
+
+def test_where_nobody_looks_a_line_of_progress_comes_every_five_seconds() -> None:
+    assert PlainLines().interval_s == 5.0
+
+
+def test_each_work_is_shown_on_its_own_clock(time: Time) -> None:
+    said, lines = ConsoleReporter(), list[str]()
+    said.listeners = [PlainLines(lines.append, 1.0)]
+    for work in ("backup", "copy"):
+        said.begin(work, 4 * MIB)
+        time.now_s += 1.5
+        said.tick(2 * MIB)
+        said.end()
+    assert [line.split()[1] for line in lines if "left" in line] == ["backup", "copy"]
+
+
+def test_a_wait_feeds_the_watchdog_and_is_told_from_time_to_time(time: Time) -> None:
+    said, lines, fed = ConsoleReporter(), list[str](), list[float]()
+    said.on_progress = lambda: fed.append(time.now_s)
+    said.listeners = [PlainLines(lines.append, 5.0)]
+    looked = said.wait("the disk", 10, "the console opens")
+    for _ in range(23):
+        time.now_s += 0.5
+        looked()
+    assert len(fed) == 23
+    assert lines == [
+        "bootsvc: waiting for the disk since 5 s, for 5 s more, then the console opens",
+        "bootsvc: waiting for the disk since 10 s, for 0 s more, then the console opens",
+    ]
+
+
+def test_every_listener_hears_everything(time: Time) -> None:
+    said, first, second = ConsoleReporter(), list[Report](), list[Report]()
+    said.listeners = [first.append, second.append]
+    said.stage("copy", boot="backup")
+    said.say("one copy of the record was bad")
+    said.begin("copy", 4 * MIB)
+    time.now_s += 2
+    said.tick(MIB)
+    said.end(CopyCounts(read=MIB))
+    assert first == second
+    assert first == [
+        Staged("copy", {"boot": "backup"}),
+        Said("one copy of the record was bad"),
+        Progress("copy", MIB, 4 * MIB, 2.0),
+        Worked("copy", 2.0, MIB, 0, 0),
+    ]
 
 
 def test_work_is_kept_with_its_counts(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
