@@ -12,6 +12,8 @@ from bootsvc.errors import BootError
 _SYS_KEXEC_FILE_LOAD = 320
 _KEXEC_FILE_NO_INITRAMFS = 4
 _REBOOT_CMD_KEXEC = 0x45584543
+_REBOOT_CMD_RESTART = 0x01234567
+_REBOOT_CMD_POWER_OFF = 0x4321FEDC
 _BLKROSET = 0x125D
 MS_RDONLY = 1
 MNT_DETACH = 2
@@ -67,6 +69,18 @@ def kexec_start() -> None:
     BootError."""
     _libc.reboot(ctypes.c_int(_REBOOT_CMD_KEXEC))
     raise _error("the loaded kernel cannot be started")
+
+
+def restart() -> None:
+    """Restart the machine at once, unwritten data or not; returns only by raising BootError."""
+    _libc.reboot(ctypes.c_int(_REBOOT_CMD_RESTART))
+    raise _error("the machine cannot be restarted")
+
+
+def power_off() -> None:
+    """Switch the machine off at once, unwritten data or not; returns only by raising BootError."""
+    _libc.reboot(ctypes.c_int(_REBOOT_CMD_POWER_OFF))
+    raise _error("the machine cannot be switched off")
 
 
 def _error(what: str) -> BootError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bootsvc.console.facts import Facts
-from bootsvc.formats.boot_status import Area
+from bootsvc.formats.boot_status import Area, Reason
 
 
 class Then(Enum):
@@ -32,13 +32,14 @@ class Outcome:
         is_done: it did what it says; otherwise ``lines`` say why not, and what to do next.
         lines: for the screen; plain ASCII, each a sentence or a row, not yet folded.
         facts: the same for programs, beside ``lines``.
-        area: for ``Then.BOOT``.
+        area, alarm: for ``Then.BOOT``: what is started, and what is wrong with that.
     """
 
     is_done: bool
     lines: tuple[str, ...] = ()
     then: Then = Then.STAY
     area: Area = Area.NONE
+    alarm: Reason = Reason.NONE
     facts: tuple[tuple[str, object], ...] = ()
 
 

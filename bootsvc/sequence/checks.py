@@ -34,11 +34,20 @@ class Site:
 
 
 def check_installable(
-    footer: Footer, site: Site, status: BootStatus | None, targets: Iterable[Device]
+    footer: Footer,
+    site: Site,
+    status: BootStatus | None,
+    targets: Iterable[Device],
+    *,
+    again: bool = False,
 ) -> None:
     """Raise the fitting ImageError unless the image may be installed here.
 
     Only the footer is looked at; ``verify_whole`` reads the content.
+
+    Args:
+        status: the record, for version floor and failed images; None where it is lost.
+        again: it may be one that failed here before.
     """
     check_signature(footer, site.keys, installing=True)
     manifest = footer.manifest
@@ -56,7 +65,7 @@ def check_installable(
             f"number {manifest.number} is below the version floor {status.version_floor}",
             hint="install a newer version",
         )
-    check_not_failed(status, footer.identity, again=False)
+    check_not_failed(status, footer.identity, again=again)
 
 
 def verify_whole(

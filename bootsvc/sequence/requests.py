@@ -164,3 +164,51 @@ def rollback_requested(status: BootStatus) -> BootStatus:
     if status.backup.identity == status.primary.identity:
         raise SequenceError("backup holds the same image as primary", hint="see: bootsvc status")
     return replace(status, request=Request.ROLLBACK, crash_count=0)
+
+
+def check_startable_once(
+    status: BootStatus | None,
+    area: Area,
+    *,
+    is_halted: bool,
+    identity: bytes | None = None,
+) -> None:
+    """Raise SequenceError unless ``area`` may be started once, beside the sequence, if it verifies.
+
+    An image that has not proved itself runs only as a trial, which pays for a try. Where the
+    machine has halted nothing better is left, and any image may be started.
+
+    Args:
+        status: the record, None where it is lost.
+        identity: of the image that was found there; None while nobody has looked.
+    """
+    if is_halted:
+        return
+    name = area.name.lower()
+    if area is Area.STAGING:
+        raise SequenceError(
+            "what staging holds is started only by a machine that has halted",
+            hint="install it",
+        )
+    if status is None:
+        if area is Area.PRIMARY:
+            raise SequenceError(
+                "the record is lost: nobody knows whether primary ever proved itself",
+                hint="go on: the sequence reads both areas and starts it on trial",
+            )
+        return
+    record = status.area(area)
+    if record.state is AreaState.WRITING:
+        raise SequenceError(f"{name} is being written", hint="go on: the sequence finishes it")
+    if area is Area.PRIMARY and record.state is not AreaState.CONFIRMED:
+        raise SequenceError(
+            "the image in primary has not proved itself, or is given up",
+            hint="go on: only the sequence starts it, and pays for a try"
+            if status.phase is Phase.TRIAL
+            else "start the backup",
+        )
+    if area is Area.PRIMARY and identity not in (None, record.identity):
+        raise SequenceError(
+            "primary holds another image than the one that proved itself",
+            hint="go on: the sequence decides by what both areas hold",
+        )

@@ -40,7 +40,7 @@ needs more has met a bug."""
 
 
 class Reporter(Protocol):
-    """Hears what happens; must not raise."""
+    """Hears what happens; must not raise, but for breaking off a ``Runner.check``."""
 
     def stage(self, name: str, **facts: object) -> None:
         """A phase of work begins."""
@@ -136,6 +136,20 @@ class Runner:
             self.seen.with_finding(area, finding), has_try=False, boot_once=Area.NONE
         )
 
+    # --- what a person at the console asks for ----------------------------------------------
+
+    def check(self, area: Area, *, again: bool = False) -> Finding:
+        """Read ``area`` in full now, whatever is known of it; the table decides by what is found.
+
+        Staging is held against all that an installation asks for, so that nobody can install by
+        way of the console what the table would refuse.
+
+        Args:
+            again: an image in staging that failed here before is no reason to refuse it.
+        """
+        self._read_whole(area, installing=area is Area.STAGING, again=again)
+        return self.seen.finding(area)
+
     # --- the record -------------------------------------------------------------------------
 
     def _read_status(self) -> None:
@@ -201,22 +215,25 @@ class Runner:
             self._found(area, footer, Check.FOOTED)
 
     def _verify(self, area: Area, *, installing: bool) -> None:
-        window = self.disk.areas[area]
-        footer: Footer | None = None
         if installing:
             self._mark("check")
+        self._read_whole(area, installing=installing)
+        if installing and self.seen.finding(area).is_refused:
+            self._mark("refused")
+
+    def _read_whole(self, area: Area, *, installing: bool, again: bool = False) -> None:
+        window = self.disk.areas[area]
+        footer: Footer | None = None
         try:
             footer = read_footer(window)
             if installing:
                 targets = (self.disk.areas[Area.PRIMARY], self.disk.areas[Area.BACKUP])
-                check_installable(footer, self.start.site, self.status, targets)
+                check_installable(footer, self.start.site, self.status, targets, again=again)
             self.reporter.begin(f"verify {area.name.lower()}", footer.manifest.size)
             self._whole[area] = verify_whole(window, self.start.site, self.reporter.tick, footer)
             self.reporter.end()
         except BootsvcError as exc:
             self.reporter.end()
-            if installing:
-                self._mark("refused")
             self._refuse(area, exc, footer)
         else:
             self._found(area, footer, Check.VERIFIED)

@@ -1,0 +1,1 @@
+"""How each action of the console is done: one function for each, called by ``perform``."""

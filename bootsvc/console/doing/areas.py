@@ -1,0 +1,60 @@
+"""Areas are read in full, and one of them started for this once; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bootsvc.console.actions import Outcome, Then
+from bootsvc.errors import SequenceError
+from bootsvc.formats.boot_status import Area, Reason
+from bootsvc.formats.describe import describe_reason
+from bootsvc.sequence.requests import check_startable_once
+from bootsvc.sequence.states import Finding
+
+if TYPE_CHECKING:
+    from bootsvc.console.perform import Session
+
+AREAS = {"primary": Area.PRIMARY, "backup": Area.BACKUP, "staging": Area.STAGING}
+
+
+def verify(session: Session, answers: Mapping[str, str]) -> Outcome:
+    """Read one area, or all, in full; the table decides by what is found from now on."""
+    wanted = answers["area"]
+    lines, facts = [], []
+    for name in AREAS if wanted == "all" else (wanted,):
+        finding = read_whole(session, AREAS[name])
+        lines.append(f"{name}: {in_words(finding)}")
+        facts.append((name, finding.check.name.lower()))
+    return Outcome(is_done=True, lines=tuple(lines), facts=tuple(facts))
+
+
+def boot_once(session: Session, answers: Mapping[str, str]) -> Outcome:
+    """Verify an area and start it in this start only; the record stays as it is."""
+    name = answers["area"]
+    area, runner = AREAS[name], session.used_runner
+    check_startable_once(runner.status, area, is_halted=bool(session.problem))
+    finding = read_whole(session, area)
+    if not finding.is_verified:
+        raise SequenceError(f"{name} is not started: {in_words(finding)}")
+    check_startable_once(
+        runner.status, area, is_halted=bool(session.problem), identity=finding.identity
+    )
+    alarm = Reason.NOTHING_TO_FALL_BACK_TO if session.problem else Reason.NONE
+    line = f"{name} holds number {finding.number}, whole; it is started this once."
+    return Outcome(is_done=True, lines=(line,), then=Then.BOOT, area=area, alarm=alarm)
+
+
+def read_whole(session: Session, area: Area) -> Finding:
+    """Read ``area`` in full; can be broken off."""
+    with session.breakable():
+        return session.used_runner.check(area)
+
+
+def in_words(finding: Finding) -> str:
+    """What was found in an area that was read in full."""
+    image = f"number {finding.number} ({finding.identity.hex()[:12]})"
+    if finding.is_verified:
+        return f"{image}, every byte fits its signed digests"
+    reason = describe_reason(finding.reason)
+    return f"{image}, {reason}" if any(finding.identity) else reason
