@@ -63,17 +63,19 @@ Command = Perform | Ask | Cancel | Hold
 
 @dataclass(frozen=True)
 class Told:
-    """The facts, as they are now.
-
-    Attributes:
-        idle_s: seconds without an answer after which the console closes by itself and the
-            sequence goes on; None where it stays open for ever (HALT).
-        tag: of the ``Ask`` that is answered, "" where something changed by itself.
-    """
+    """The facts, as they are now; ``tag`` is that of the ``Ask`` that is answered, "" where
+    something changed by itself."""
 
     facts: Facts
-    idle_s: float | None = None
     tag: str = ""
+
+
+@dataclass(frozen=True)
+class StaysUntil:
+    """When the console closes by itself, and the start goes on, unless somebody answers before:
+    seconds on the loop's clock; None: never (HALT)."""
+
+    at_s: float | None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Closed:
     why: str
 
 
-Event = Told | Began | Ended | Refused | Closed | Report
+Event = Told | StaysUntil | Began | Ended | Refused | Closed | Report
 
 
 class FrontEnd(Protocol):
@@ -125,11 +127,7 @@ class FrontEnd(Protocol):
         """
 
     def feed(self, data: bytes, now_s: float) -> list[Command]:
-        """Bytes that arrived; none at all: the line was hung up.
-
-        Args:
-            now_s: seconds on a clock that never goes back.
-        """
+        """Bytes that arrived, at ``now_s`` seconds on a clock that never goes back."""
 
     def tick(self, now_s: float) -> list[Command]:
         """Called about every fifth of a second, for what depends on time alone."""
