@@ -25,10 +25,16 @@
     |   |-- WrongMachineError      made for another machine type
     |   |-- BelowFloorError        older than the version floor
     |   `-- FailedBeforeError      this very image failed here already
+    |-- NetworkError           a network, or a server on it, that does not do what it is asked
+    |   |-- AddressError           an address that is written wrongly
+    |   |-- NoNetworkError         no wired interface has a link, or nobody gave an address
+    |   |-- ConnectionLostError    it cannot be made, breaks or falls silent, again and again
+    |   `-- ServerError            an answer that is of no use: refusals, redirects, lengths
     |-- SequenceError          a request that the present phase does not allow
     |-- ConfirmRefusedError    the running OS is not the one on trial
     |-- BootError              an image that cannot be handed over to
     |-- SettingsError          an unknown setting, or a value out of range
+    |   `-- PasswordError          a password that cannot be one, or cannot be checked
     `-- ToolError              a program that the work needs is missing or failed
 
 Messages name the thing, the place and, as ``hint``, the next step.
@@ -157,6 +163,26 @@ class FailedBeforeError(ImageError):
     """This very image failed on this machine already (N18)."""
 
 
+class NetworkError(BootsvcError):
+    """A network, or a server on it, that does not do what it is asked."""
+
+
+class AddressError(NetworkError):
+    """The address of a server or of this machine is written wrongly."""
+
+
+class NoNetworkError(NetworkError):
+    """No wired interface has a link, or nobody gave this machine an address."""
+
+
+class ConnectionLostError(NetworkError):
+    """A connection that cannot be made, breaks or falls silent, however often it is tried."""
+
+
+class ServerError(NetworkError):
+    """A server's answer that is of no use: a refusal, redirects in circles, another length."""
+
+
 class SequenceError(BootsvcError):
     """A request that the present phase does not allow (S4.16)."""
 
@@ -171,6 +197,10 @@ class BootError(BootsvcError):
 
 class SettingsError(BootsvcError):
     """An unknown setting, or a value out of range."""
+
+
+class PasswordError(SettingsError):
+    """A password that cannot be one, a stored one that is malformed, or none can be checked."""
 
 
 class ToolError(BootsvcError):

@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from bootsvc.errors import SettingsError
+from bootsvc.errors import PasswordError, SettingsError
 from bootsvc.sequence.states import Policy
 
 DEFAULT_PATH = Path("/etc/bootsvc/bootsvc.toml")
 BUILT_IN_PATH = Path("/etc/bootsvc/bootsvc.json")
 """The settings as the initramfs carries them."""
 KEYS_DIR = Path("/etc/bootsvc/keys")
+NO_SHELL_PATH = Path("/etc/bootsvc/no-shell")
+"""Stands beside the built-in settings where these lock the console or refuse its shell; the shell
+of the initramfs, which reads no settings, gives nobody a prompt then."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Settings:
             progress, 0 = none.
         confirm_limit_s: how long a trial may run unconfirmed.
         disk_wait_s: how long the updater waits for its disk to appear.
+        console_password: opens the technician's console, as `trust.password` stores it; empty = the
+            console is open, "nobody" = it opens to nobody.
+        console_shell: a shell may be opened from the console, and where nothing can be started.
+        grub_password: of GRUB's superuser, as `trust.grub_password` stores it; empty = everybody at
+            the boot menu may change what is started. Read when a disk is made.
     """
 
     compatible: str = "generic"
@@ -46,6 +54,9 @@ class Settings:
     work_watchdog_s: int = 300
     confirm_limit_s: int = 300
     disk_wait_s: int = 10
+    console_password: str = ""
+    console_shell: bool = True
+    grub_password: str = ""
 
     @property
     def policy(self) -> Policy:
@@ -105,6 +116,27 @@ def load_built_in(path: Path = BUILT_IN_PATH) -> Settings:
     return _load(path, json.loads)
 
 
+def after_damage(path: Path = BUILT_IN_PATH, no_shell: Path = NO_SHELL_PATH) -> Settings:
+    """What serves where ``load_built_in`` has raised: the defaults, and never an open console where
+    the site had it locked.
+
+    Where the site had a lock, its password is kept if it can still be read; else the console opens
+    to nobody in this start. The machine starts all the same.
+    """
+    if not no_shell.exists():
+        return _DEFAULTS
+    import json
+
+    from bootsvc.trust.password import NOBODY
+
+    locked = replace(_DEFAULTS, console_password=NOBODY, console_shell=False)
+    try:
+        password = json.loads(path.read_text("utf-8"))["console_password"]
+        return changed(locked, {"console_password": password or NOBODY}, str(path))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, SettingsError):
+        return locked
+
+
 def _load(path: Path, parse: Callable[[str], object]) -> Settings:
     try:
         values = parse(path.read_text("utf-8"))
@@ -123,7 +155,8 @@ def changed(settings: Settings, values: Mapping[str, object], where: str) -> Set
     """``settings`` with ``values`` put in.
 
     Raises:
-        SettingsError: an unknown key (the nearest right one is named) or a value out of range.
+        SettingsError: an unknown key (the nearest right one is named), a value out of range, or a
+            password that is none.
     """
     known = {one.name: getattr(_DEFAULTS, one.name) for one in fields(Settings)}
     for key, value in values.items():
@@ -139,7 +172,21 @@ def changed(settings: Settings, values: Mapping[str, object], where: str) -> Set
             raise SettingsError(
                 f"{where}: {key} must lie between {low} and {high}, not {_shown(value)}"
             )
+        if key.endswith("_password") and isinstance(value, str) and value:
+            _check_password(key, value, where)
     return replace(settings, **values)  # type: ignore[arg-type]  # types were checked above
+
+
+def _check_password(key: str, stored: str, where: str) -> None:
+    from bootsvc.trust import grub_password, password  # for a locked console only
+
+    try:
+        if key == "grub_password":
+            grub_password.check_stored(stored)
+        elif stored != password.NOBODY:
+            password.parse_stored(stored)
+    except PasswordError as exc:
+        raise SettingsError(f"{where}: {key}: {exc}", hint=exc.hint) from exc
 
 
 def with_kernel_options(settings: Settings, options: Mapping[str, str]) -> Settings:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from initramfs.launcher import LAUNCHER_PATH, launcher_source
 
 PROJECT = HERE.parent
 HashBackend = Literal["openssl", "builtin"]
+NO_SHELL = "/etc/bootsvc/no-shell"
 MODPROBE_CONF = "/etc/modprobe.d/bootsvc.conf"
 
 
@@ -235,8 +237,12 @@ def _add_libraries(tree: _Tree, programs: list[Path]) -> None:
 
 def _add_settings(tree: _Tree, request: BuildRequest, notes: list[str]) -> None:
     if request.config is not None:
-        data = _settings_json(request.config)
+        values = _settings(request.config)
+        data = (json.dumps(values, indent=1) + "\n").encode()
         tree.file("/etc/bootsvc/bootsvc.json", data, 0o644, "settings", "the site's settings")
+        if reason := _no_shell(values):
+            text = f"{reason}\n".encode()
+            tree.file(NO_SHELL, text, 0o644, "settings", "init gives nobody a prompt")
     for key in request.keys:
         if key.suffix != ".pub":
             raise ContentsError(f"{key} is no public key: the name of one ends in .pub")
@@ -248,13 +254,27 @@ def _add_settings(tree: _Tree, request: BuildRequest, notes: list[str]) -> None:
         notes.append("no --key: this updater can install nothing, only boot what is there")
 
 
-def _settings_json(config: Path) -> bytes:
-    """The settings as JSON: mistakes in the TOML show here, and the updater need not read it."""
+def _settings(config: Path) -> dict[str, object]:
+    """The settings, for JSON: mistakes in them show here, and the updater need not read TOML."""
+    from bootsvc.errors import SettingsError
+    from bootsvc.settings import load
+
+    _read(config)
     try:
-        values = tomllib.loads(_read(config).decode())
-        return (json.dumps(values, indent=1) + "\n").encode()
-    except (ValueError, TypeError) as exc:  # not UTF-8, not TOML, or a date
-        raise ContentsError(f"{config}: {exc}") from exc
+        load(config)
+        values = tomllib.loads(config.read_text("utf-8"))
+    except SettingsError as exc:
+        raise ContentsError(f"{exc}; {exc.hint}" if exc.hint else str(exc)) from exc
+    return values
+
+
+def _no_shell(values: Mapping[str, object]) -> str:
+    """Why the initramfs must give nobody a shell, as a sentence; empty where it may."""
+    if values.get("console_password"):
+        return "the console is locked with a password"
+    if values.get("console_shell") is False:
+        return "the setting console_shell is off"
+    return ""
 
 
 def _add_modules(tree: _Tree, request: BuildRequest, notes: list[str]) -> modules.Selection | None:

@@ -15,11 +15,13 @@ from bootsvc.settings import (
     KERNEL_OPTIONS,
     RANGES,
     Settings,
+    after_damage,
     changed,
     load,
     load_built_in,
     with_kernel_options,
 )
+from bootsvc.trust.password import hash_password
 
 DEFAULTS = Settings()
 
@@ -134,7 +136,14 @@ def test_kernel_options_change_the_settings_of_one_start() -> None:
 
 def test_what_is_no_kernel_option_cannot_be_changed_by_one() -> None:
     others = {one.name for one in fields(Settings)} - set(KERNEL_OPTIONS)
-    assert others == {"compatible", "restore_retries", "crash_limit"}
+    assert others == {
+        "compatible",
+        "restore_retries",
+        "crash_limit",
+        "console_password",
+        "console_shell",
+        "grub_password",
+    }
     assert with_kernel_options(DEFAULTS, {f"bootsvc.{key}": "1" for key in others}) == DEFAULTS
 
 
@@ -158,6 +167,68 @@ def test_decisions_get_their_part_of_the_settings() -> None:
     settings = Settings(tries=7, restore=False, restore_retries=2, crash_limit=9)
     assert asdict(settings).items() >= asdict(settings.policy).items()
     assert set(asdict(settings.policy)) == {"tries", "restore", "restore_retries", "crash_limit"}
+
+
+# --- passwords -----------------------------------------------------------------------------------
+
+STORED = hash_password("open sesame", bytes(16))
+
+
+@pytest.mark.parametrize("stored", ["", "nobody", STORED])
+def test_a_stored_password_is_a_setting(stored: str) -> None:
+    assert changed(DEFAULTS, {"console_password": stored}, "here").console_password == stored
+
+
+@pytest.mark.parametrize("key", ["console_password", "grub_password"])
+@pytest.mark.parametrize("text", ["open sesame", "scrypt$1$1$1$00$00", "Nobody"])
+def test_a_password_in_plain_text_or_a_damaged_one_is_refused(key: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"here: {key}: ") as caught:
+        changed(DEFAULTS, {key: text}, "here")
+    assert "bootsvc password" in caught.value.hint
+
+
+@pytest.fixture
+def no_shell(tmp_path: Path) -> Path:
+    path = tmp_path / "no-shell"
+    path.write_text("the site had a lock\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"tries": 3}',
+        '{"console_password": ""}',
+        '{"console_password": 7}',
+        '{"console_password": "open sesame"}',
+        '{"console_pasword": "nobody"}',
+    ],
+)
+def test_damaged_settings_of_a_locked_console_let_nobody_in(
+    tmp_path: Path, no_shell: Path, content: str
+) -> None:
+    file = tmp_path / "bootsvc.json"
+    file.write_text(content)
+    settings = after_damage(file, no_shell)
+    assert settings == replace(DEFAULTS, console_password="nobody", console_shell=False)
+    assert after_damage(tmp_path / "gone", no_shell) == settings
+
+
+def test_a_password_that_can_still_be_read_stays_the_password(
+    tmp_path: Path, no_shell: Path
+) -> None:
+    file = tmp_path / "bootsvc.json"
+    file.write_text(f'{{"trys": 3, "console_password": "{STORED}", "console_shell": true}}')
+    settings = after_damage(file, no_shell)
+    assert settings == replace(DEFAULTS, console_password=STORED, console_shell=False)
+
+
+def test_damaged_settings_of_an_open_console_leave_it_open(tmp_path: Path) -> None:
+    file = tmp_path / "bootsvc.json"
+    file.write_text("{")
+    assert after_damage(file, tmp_path / "no-shell") == DEFAULTS
 
 
 # --- SETTINGS.md ---------------------------------------------------------------------------------

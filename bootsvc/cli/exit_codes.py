@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     TOOL = 6
     SETTINGS = 7
     BUSY = 8
+    NETWORK = 9
     PHASE = 10
     CONFIRM_REFUSED = 11
     NOT_STARTABLE = 12
@@ -46,6 +47,7 @@ WORDS = {
     ExitCode.TOOL: "a program that the work needs is missing or failed",
     ExitCode.SETTINGS: "a setting is unknown or out of range",
     ExitCode.BUSY: "another program works on the disk and did not end within a minute",
+    ExitCode.NETWORK: "the network, or a server on it, does not do what it is asked",
     ExitCode.PHASE: "not allowed now: an update is unfinished, or there is nothing to go back to",
     ExitCode.CONFIRM_REFUSED: "the running system is not the one on trial",
     ExitCode.NOT_STARTABLE: "the image has no kernel, no initrd, or options that cannot be used",
@@ -75,6 +77,7 @@ _CODES: tuple[tuple[type[errors.BootsvcError], ExitCode], ...] = (
     (errors.BelowFloorError, ExitCode.BELOW_FLOOR),
     (errors.FailedBeforeError, ExitCode.FAILED_BEFORE),
     (errors.ImageError, ExitCode.DAMAGED),
+    (errors.NetworkError, ExitCode.NETWORK),
     (errors.ConfirmRefusedError, ExitCode.CONFIRM_REFUSED),
     (errors.SequenceError, ExitCode.PHASE),
     (errors.NotBootsvcError, ExitCode.NOT_BOOTSVC),

@@ -8,7 +8,7 @@ import pytest
 
 from initramfs import compress
 from initramfs.__main__ import main
-from initramfs.build import BuildReport, BuildRequest, build
+from initramfs.build import NO_SHELL, BuildReport, BuildRequest, build
 from initramfs.contents import HERE
 from initramfs.errors import ContentsError, PythonError
 
@@ -71,6 +71,35 @@ def test_settings_that_are_no_toml_stop_the_build_and_are_named(request_: BuildR
     request_.config.write_text("tries = = 3\n")
     with pytest.raises(ContentsError, match=r"settings\.toml"):
         build(request_)
+
+
+@pytest.mark.parametrize("text", ["trys = 3", "tries = 0", 'console_password = "plain"', "[a]"])
+def test_settings_that_the_updater_would_refuse_stop_the_build(
+    request_: BuildRequest, text: str
+) -> None:
+    assert request_.config is not None
+    request_.config.write_text(text)
+    with pytest.raises(ContentsError, match=r"settings\.toml"):
+        build(request_)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("tries = 3", None),
+        ('console_password = ""\nconsole_shell = true', None),
+        ('console_password = "nobody"', b"the console is locked with a password\n"),
+        ("console_shell = false", b"the setting console_shell is off\n"),
+    ],
+)
+def test_a_locked_console_leaves_word_for_init(
+    request_: BuildRequest, text: str, reason: bytes | None
+) -> None:
+    assert request_.config is not None
+    request_.config.write_text(text)
+    report = build(request_)
+    assert (NO_SHELL in paths(report)) == (reason is not None)
+    assert reason is None or reason in request_.output.read_bytes()
 
 
 def test_all_that_the_start_needs_is_inside(built: BuildReport) -> None:

@@ -89,6 +89,75 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def run_init(folder: Path, cmdline: str, *, no_shell: bool) -> list[str]:
+    """Run init's own text in busybox sh with all that acts replaced; returns what it says.
+
+    The updater is missing, so Python "dies" and the fallback finds no record.
+    """
+    assert BUSYBOX, "busybox is missing: apt-get install busybox"
+    (folder / "cmdline").write_text(cmdline + "\n")
+    (folder / "uptime").write_text("1.00 2.00\n")
+    mark = folder / "no-shell"
+    if no_shell:
+        mark.write_text("the console is locked with a password\n")
+    text = (HERE / "init").read_text()
+    for real, ours in (
+        ("/usr/lib/bootsvc/record.sh", f"{HERE}/record.sh"),
+        ("/etc/bootsvc/no-shell", str(mark)),
+        ("/proc/cmdline", f"{folder}/cmdline"),
+        ("/proc/uptime", f"{folder}/uptime"),
+        ("/run/bootsvc", f"{folder}/run"),
+        ("/usr/bin/python3", f"{folder}/python3"),
+    ):
+        text = text.replace(real, ours)
+    acts = "wait_for_disk mount_kernel_file_systems stop_watchdog load_modules find_partitions"
+    replaced = "".join(f"{name}() {{ :; }}\n" for name in acts.split())
+    # A shell that is left comes back for ever, and so does waiting: the second one ends the test.
+    replaced += (
+        "shells=0\n"
+        "one_shell() { echo CALL shell; shells=$((shells + 1)); [ $shells -lt 2 ] || end; }\n"
+        "sleep() { slept=$((slept + $1)); [ $slept -lt 1000 ] || end; }\n"
+        "reboot() { echo CALL reboot $* after $slept; }\n"
+        "end() { trap - EXIT; exit 0; }\n"
+    )
+    head, start, _ = text.rpartition("\nstart\n")
+    (folder / "run").mkdir()
+    script = folder / "init"
+    script.write_text(f"{head}\n{replaced}{start}")
+    done = subprocess.run(
+        [BUSYBOX, "sh", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout.splitlines()
+
+
+def test_an_open_console_has_its_shell_when_asked_for_and_when_nothing_starts(
+    tmp_path: Path,
+) -> None:
+    said = run_init(tmp_path, "quiet bootsvc.shell", no_shell=False)
+    assert said.count("CALL shell") == 2
+    assert any("a shell before the updater" in line for line in said)
+    assert any("rescue shell: no partition named bootsvc-status" in line for line in said)
+    assert not any("reboot" in line for line in said if line.startswith("CALL"))
+
+
+@pytest.mark.parametrize("options", ["", "bootsvc.shell", "bootsvc.shell=on bootsvc.break=python"])
+def test_a_locked_console_gives_nobody_a_shell_and_restarts_in_its_time(
+    tmp_path: Path, options: str
+) -> None:
+    said = run_init(tmp_path, options, no_shell=True)
+    assert "CALL shell" not in said
+    assert "CALL reboot -f after 300" in said
+    assert any("PYTHON DIED" in line for line in said)
+    assert any("no rescue shell: the console is locked with a password" in line for line in said)
+    assert any("restarts in 300 s" in line for line in said)
+    assert any("bootsvc.shell is refused" in line for line in said) == ("shell" in options)
+
+
 @pytest.mark.parametrize(("number", "name"), [(0, "none"), (1, "primary"), (2, "backup")])
 def test_the_boot_area_is_read_by_name(tmp_path: Path, number: int, name: str) -> None:
     copy = record(area=number, code=2, sequence=7)
