@@ -33,7 +33,13 @@ from bootsvc.formats.manifest import BootSection
 from bootsvc.sequence.actions import Boot, Halt
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.runner import Runner, Start
-from bootsvc.settings import KEYS_DIR, Settings, load_built_in, with_kernel_options
+from bootsvc.settings import (
+    KEYS_DIR,
+    Settings,
+    after_damage,
+    load_built_in,
+    with_kernel_options,
+)
 from bootsvc.storage.disk import ROLE_OF_AREA, Disk
 from bootsvc.storage.image_area import read_footer
 from bootsvc.trust.keys import PublicKey, parse_public_key
@@ -48,6 +54,8 @@ LAZY_IMPORTS = (
     "bootsvc.boot.backends",
     "bootsvc.boot.data",
     "bootsvc.boot.syscalls",
+    "bootsvc.trust.grub_password",
+    "bootsvc.trust.password",
 )
 """Modules that are imported only when needed; the initramfs must carry them as well."""
 
@@ -204,14 +212,21 @@ def _facts(
 
 
 def settings_for(cmdline: str, reporter: ConsoleReporter) -> Settings:
-    """The settings; a bad one is reported and the defaults serve (DESIGN 9)."""
-    settings = Settings()
+    """The settings; a bad one is reported and the defaults serve (DESIGN 9), but unlock nothing."""
+
+    def report(exc: SettingsError) -> None:
+        reporter.say(f"ALARM {exc}; {exc.hint or 'going on without it'}")
+
     try:
         settings = load_built_in()
-        settings = with_kernel_options(settings, parse_options(cmdline))
     except SettingsError as exc:
-        reporter.say(f"ALARM {exc}; {exc.hint or 'going on without it'}")
-    return settings
+        report(exc)
+        settings = after_damage()
+    try:
+        return with_kernel_options(settings, parse_options(cmdline))
+    except SettingsError as exc:
+        report(exc)
+        return settings
 
 
 def _keys(reporter: ConsoleReporter) -> tuple[PublicKey, ...]:

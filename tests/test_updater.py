@@ -44,11 +44,14 @@ class Start:
         self.unbootable: set[Area] = set()
         self.method = "switch_root"
         self.monkeypatch = monkeypatch
+        self.no_shell = tmp_path / "no-shell"
         read = settings_module.load_built_in
+        after = settings_module.after_damage
         for target, name, value in (
             (updater, "RUN_DIR", tmp_path / "run"),
             (updater, "KEYS_DIR", self.keys),
             (updater, "load_built_in", lambda: read(self.settings)),
+            (updater, "after_damage", lambda: after(self.settings, self.no_shell)),
             (updater, "find_disk", self.find_disk),
             (updater, "find_crash", lambda: None),
             (updater, "partition_node", self.partition_node),
@@ -244,6 +247,18 @@ def test_a_bad_settings_file_is_reported_and_the_defaults_serve(
     assert out.startswith("bootsvc: ALARM ")
     assert words in out
     assert updater.main() == 0, "a setting never keeps a machine from starting"
+
+
+def test_damaged_settings_do_not_open_a_locked_console_nor_keep_the_image_from_its_start(
+    start: Start,
+) -> None:
+    start.no_shell.write_text("the console is locked with a password\n")
+    start.settings.write_text("{")
+    options = "bootsvc.console_password= bootsvc.console_shell=on bootsvc.tries=2"
+    found = updater.settings_for(options, ConsoleReporter())
+    assert found == Settings(tries=2, console_password="nobody", console_shell=False)
+    assert updater.main() == 0
+    assert start.started
 
 
 def test_a_bad_kernel_option_is_reported_and_the_file_serves(
