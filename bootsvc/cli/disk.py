@@ -24,9 +24,9 @@ examples:
 
 CREATE_TEXT = """\
 The disk file is made without root and without loop devices, sparsely, and gets its name only once
-it is complete. GRUB on it starts the updater on a BIOS machine. Without --confirmed the image waits
-in staging and the first start installs it, on trial as every new image; with --confirmed it stands
-in primary and backup and is simply started.
+it is complete. GRUB on it starts the updater, by BIOS and by UEFI. Without --confirmed the image
+waits in staging and the first start installs it, on trial as every new image; with --confirmed it
+stands in primary and backup and is simply started.
 
 examples:
   bootsvc disk create machine.img --image v1.bimg --kernel vmlinuz --initramfs updater.img
@@ -183,5 +183,5 @@ def summary(out: Path, layout: DiskLayout, footer: Footer, *, confirmed: bool) -
         "first start: boots it" if confirmed else "first start: installs it and starts it on trial"
     )
     if not layout.boots_from_bios:
-        lines.append("without a boot loader: a BIOS starts disks with 512-byte sectors only")
+        lines.append("for UEFI machines: a BIOS starts disks with 512-byte sectors only")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootsvc.disk import data, esp, grub
+from bootsvc.disk.boot_menu import menu_config
 from bootsvc.disk.partition import DiskLayout, write_table
 from bootsvc.disk.tools import require_tools
 from bootsvc.errors import ImageTooLargeError, StorageError
@@ -38,10 +39,6 @@ from bootsvc.units import describe_size
 
 DEFAULT_OPTIONS = "console=ttyS0"
 
-FIXED_OPTIONS = "gpt rdinit=/init panic=10"
-"""What the updater's kernel always gets: `gpt` makes Linux use the spare partition table where the
-first is gone, `panic` ends the endless halt that is Debian's default (LAB 8, 9)."""
-
 MAX_MENU_SECONDS = 60
 
 TOOLS = ("sfdisk", "mkfs.vfat", "mmd", "mcopy", "mkfs.ext4", "debugfs", "grub-mkimage")
@@ -64,8 +61,10 @@ class DiskContents:
         initramfs: the updater's initramfs.
         confirmed: the image is known to be good: it is put into primary and backup, ready to run.
             Otherwise it waits in staging, and the first start installs it.
-        options: kernel options for the updater, beside `FIXED_OPTIONS`.
+        options: kernel options for the updater, beside those that `boot_menu` sets.
         menu_seconds: how long the boot menu may be called up with Esc.
+        grub_password: opens GRUB's editor and command line, as `trust.grub_password` stores it;
+            empty leaves them open.
     """
 
     image: Path
@@ -74,6 +73,7 @@ class DiskContents:
     confirmed: bool = False
     options: str = DEFAULT_OPTIONS
     menu_seconds: int = 1
+    grub_password: str = ""
 
 
 def first_status(footer: Footer, layout_hash: bytes, *, confirmed: bool) -> BootStatus:
@@ -101,15 +101,6 @@ def first_status(footer: Footer, layout_hash: bytes, *, confirmed: bool) -> Boot
     )
 
 
-def menu_entries(options: str) -> tuple[grub.MenuEntry, ...]:
-    """Return the boot menu of a new disk, which has slot a only."""
-    words = f"{options} {FIXED_OPTIONS}"
-    return (
-        grub.MenuEntry("bootsvc updater", "a", words),
-        grub.MenuEntry("bootsvc rescue shell", "a", f"{words} bootsvc.shell"),
-    )
-
-
 def create_disk(
     out: Path,
     layout: DiskLayout,
@@ -132,6 +123,7 @@ def create_disk(
         ImageTooLargeError: the image does not fit an area; nothing was written.
         LayoutError: two slots of kernel and initramfs do not fit the ESP; nothing was written.
         ImageError, FormatError: the image file is incomplete, altered or none at all.
+        SettingsError: kernel options or a password that GRUB's configuration cannot hold.
         ToolError: a program is missing (its package is named) or failed.
     """
     if out.exists() and not force:
@@ -141,7 +133,10 @@ def create_disk(
             raise StorageError(f"{path}: no such file")
     require_tools(TOOLS)
     esp.check_fits(layout, contents.kernel, contents.initramfs)
-    config = grub.menu_config(menu_entries(contents.options), seconds=contents.menu_seconds)
+    config = menu_config(
+        contents.options, seconds=contents.menu_seconds, password=contents.grub_password
+    )
+    efi_program = grub.make_image(grub.EFI, layout)
     with DirectDevice(contents.image, writable=False) as source:
         footer = read_footer(source)
         needed, room = footer.locator.total_size, layout["primary"].size
@@ -161,7 +156,9 @@ def create_disk(
                 grub.install(part, layout)
             progress("file systems", 0, 0)
             esp.make(
-                part, layout, kernel=contents.kernel, initramfs=contents.initramfs, config=config
+                part,
+                layout,
+                esp.EspContents(contents.kernel, contents.initramfs, config, efi_program),
             )
             data.make(part, layout)
             _fill_areas(part, layout, contents, source, footer, leaves, progress)

@@ -1,24 +1,43 @@
-"""The EFI system partition: boot loader configuration, and the updater in slot a of two.
+"""The EFI system partition: boot loader, its configuration, and the updater in slot a of two.
 
-Slot b stays free for an update of the updater itself; /EFI is left for a UEFI boot loader.
+What lies where, and why, stands in ``ESP.md``.
 """
 
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from bootsvc.disk.grub import initramfs_path, kernel_path
+from bootsvc.disk.grub import CONFIG, EFI_PROGRAM
 from bootsvc.disk.partition import FAT32_CLUSTERS, DiskLayout
 from bootsvc.disk.tools import run_tool
 from bootsvc.errors import LayoutError
+from bootsvc.formats.fat32 import FAT_ENTRY_SIZE
+from bootsvc.formats.updater_slots import FRONT, SLOTS
+from bootsvc.storage.device import DirectDevice, Window
+from bootsvc.storage.updater_slots import format_slots
 from bootsvc.units import MIB, describe_size
 
 LABEL = "BOOTSVC"
-SLOTS = 2
-MARGIN = 1 * MIB
-"""Room that FATs, folders and the boot loader's files take."""
 KIB_PER_BLOCK = 1024
+FIRST_SLOT = SLOTS[0]
+
+
+@dataclass(frozen=True)
+class EspContents:
+    """What goes on the ESP.
+
+    Attributes:
+        kernel, initramfs: files of the updater, for slot a.
+        config: text of GRUB's configuration.
+        efi_program: GRUB for UEFI machines.
+    """
+
+    kernel: Path
+    initramfs: Path
+    config: str
+    efi_program: bytes
 
 
 def cluster_sectors(size: int, sector_size: int) -> int:
@@ -36,15 +55,26 @@ def cluster_sectors(size: int, sector_size: int) -> int:
     return sectors
 
 
+def overhead(size: int, sector_size: int) -> int:
+    """Return how much of an ESP of `size` bytes no slot can have, at most.
+
+    Tables, room for other files, the folder of the marks, and what is lost because each of four
+    regions covers whole sectors of the table.
+    """
+    cluster = cluster_sectors(size, sector_size) * sector_size
+    tables = 2 * FAT_ENTRY_SIZE * (size // cluster)
+    return FRONT + tables + 5 * (sector_size // FAT_ENTRY_SIZE) * cluster
+
+
 def check_fits(layout: DiskLayout, kernel: Path, initramfs: Path) -> None:
     """Check that two slots of this kernel and initramfs fit, before anything is written.
 
     Raises:
         LayoutError: they do not.
     """
-    slot = kernel.stat().st_size + initramfs.stat().st_size
-    needed = SLOTS * slot + MARGIN
     esp = layout["esp"]
+    slot = kernel.stat().st_size + initramfs.stat().st_size
+    needed = len(SLOTS) * slot + overhead(esp.size, layout.sector_size)
     if needed > esp.size:
         raise LayoutError(
             f"ESP of {describe_size(esp.size)}: two slots of {kernel.name} and {initramfs.name}"
@@ -53,18 +83,13 @@ def check_fits(layout: DiskLayout, kernel: Path, initramfs: Path) -> None:
         )
 
 
-def make(path: Path, layout: DiskLayout, *, kernel: Path, initramfs: Path, config: str) -> None:
+def make(path: Path, layout: DiskLayout, contents: EspContents) -> None:
     """Make the ESP inside the disk file `path` and fill slot a.
-
-    Args:
-        path: the disk file.
-        layout: where the ESP is.
-        kernel: the updater's kernel.
-        initramfs: the updater's initramfs.
-        config: text of /grub/grub.cfg.
 
     Raises:
         ToolError: mkfs.vfat or mtools are missing or failed.
+        LayoutError: the updater does not fit a slot.
+        StorageError: the disk file cannot be written.
     """
     esp = layout["esp"]
     sectors = cluster_sectors(esp.size, layout.sector_size)
@@ -78,18 +103,25 @@ def make(path: Path, layout: DiskLayout, *, kernel: Path, initramfs: Path, confi
             str(esp.size // KIB_PER_BLOCK),
         ]
     )
+    _put(path, esp.offset, EFI_PROGRAM, contents.efi_program)
+    _put(path, esp.offset, CONFIG, contents.config.encode("ascii"))
+    with DirectDevice(path, writable=True) as device:
+        # A file does not know its sector size.
+        device.sector_size = layout.sector_size
+        slots = format_slots(Window(device, "esp", esp.offset, esp.size))
+        slots.write(FIRST_SLOT, contents.kernel.read_bytes(), contents.initramfs.read_bytes())
+        slots.prove(FIRST_SLOT)
+
+
+def _put(path: Path, offset: int, name: str, data: bytes) -> None:
+    """Put a file, with the folders above it, on the volume at byte `offset` of `path`."""
     # mtools looks for its target by this notation; the check of the size is off because the
     # partition is smaller than the file.
-    image = f"{path}@@{esp.offset}"
+    image = f"{path}@@{offset}"
     env = {"MTOOLS_SKIP_CHECK": "1"}
-    folders = ["/EFI", "/grub", "/bootsvc", "/bootsvc/a", "/bootsvc/b"]
+    folders = list(PurePosixPath(name).parents)[-2::-1]
     run_tool(["mmd", "-i", image, *(f"::{folder}" for folder in folders)], env=env)
-    with tempfile.NamedTemporaryFile("w", prefix="bootsvc-grub-", suffix=".cfg") as file:
-        file.write(config)
+    with tempfile.NamedTemporaryFile(prefix="bootsvc-esp-") as file:
+        file.write(data)
         file.flush()
-        for source, target in (
-            (kernel, kernel_path("a")),
-            (initramfs, initramfs_path("a")),
-            (Path(file.name), "/grub/grub.cfg"),
-        ):
-            run_tool(["mcopy", "-i", image, source, f"::{target}"], env=env)
+        run_tool(["mcopy", "-i", image, file.name, f"::{name}"], env=env)

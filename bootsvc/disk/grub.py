@@ -1,9 +1,10 @@
-"""GRUB for BIOS machines, put on a disk file without root (DESIGN 2).
+"""GRUB for BIOS and UEFI machines, put on a disk file without root (DESIGN 2).
 
-What grub-install does on a mounted system is done here on the file: an image with the few modules
-that the start needs is made by grub-mkimage and laid into the bios-grub partition, and GRUB's
-first sector, in the MBR, is told where it begins. Offsets: GRUB 2.06, `boot.S` and `diskboot.S`;
-they have been the same since GRUB 2.00.
+What grub-install does on a mounted system is done here on the file. For a BIOS an image with the
+few modules that the start needs is made by grub-mkimage and laid into the bios-grub partition, and
+GRUB's first sector, in the MBR, is told where it begins. For UEFI the same modules become one
+program on the ESP, under the name that firmware starts from any disk. Offsets: GRUB 2.06,
+`boot.S` and `diskboot.S`; they have been the same since GRUB 2.00.
 """
 
 from __future__ import annotations
@@ -15,27 +16,73 @@ from pathlib import Path
 
 from bootsvc.disk.partition import DiskLayout
 from bootsvc.disk.tools import run_tool
-from bootsvc.errors import LayoutError, SettingsError, ToolError
+from bootsvc.errors import LayoutError, ToolError
 from bootsvc.units import SECTOR_SIZE
 
 SECTOR = SECTOR_SIZE
-MODULE_DIR = Path("/usr/lib/grub/i386-pc")
 
-MODULES = (
-    "biosdisk",  # reads disks through the BIOS
+CONFIG = "/grub/grub.cfg"
+"""Where both look for their configuration, on the ESP."""
+
+EFI_PROGRAM = "/EFI/BOOT/BOOTX64.EFI"
+"""What UEFI firmware starts from a disk that it knows nothing else about (UEFI 2.10, 3.5.1)."""
+
+_MODULES = (
     "part_gpt",  # finds the ESP
     "fat",  # reads it
-    "linux16",  # starts the updater's kernel, see `menu_config`
     "normal",  # menu and configuration file
-    "serial",  # console on the serial line
-    "terminal",  # input and output on it
+    "terminal",  # consoles
     "echo",  # says what is started
     "configfile",  # a site's own configuration
     "test",  # conditions in it
+    "true",  # true and false
+    "loadenv",  # reads the marks and takes one away
+    "hashsum",  # checks a slot before it is started
+    "gcry_sha256",  # by this digest
+    "sleep",  # before a restart, where nothing can be started
+    "password_pbkdf2",  # locks editor and command line
     "ls",  # for a technician at the prompt
     "cat",
     "reboot",
     "halt",
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One kind of firmware, as GRUB knows it.
+
+    Attributes:
+        name: as grub-mkimage calls it; package: Debian's, with its modules.
+        modules: of this kind only.
+    """
+
+    name: str
+    package: str
+    modules: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where its modules are."""
+        return Path("/usr/lib/grub") / self.name
+
+
+BIOS = Platform(
+    "i386-pc",
+    "grub-pc-bin",
+    (
+        "biosdisk",  # reads disks through the BIOS
+        "linux16",  # starts the updater's kernel, see `boot_menu.menu_config`
+        "serial",  # console on the serial line
+    ),
+)
+EFI = Platform(
+    "x86_64-efi",
+    "grub-efi-amd64-bin",
+    (
+        "linux",  # starts the updater's kernel
+        "efi_gop",  # hands the screen over to it
+    ),
 )
 
 _KERNEL_SECTOR = 0x5C  # boot.img: u64, first sector of core.img
@@ -46,96 +93,24 @@ _FIRST_BLOCK = 0x1F4  # core.img: u64 sector, u16 count, u16 segment of the part
 _LOAD_SEGMENT = 0x820
 
 
-@dataclass(frozen=True)
-class MenuEntry:
-    """One line of the boot menu: its title, and the updater slot and kernel options it starts."""
-
-    title: str
-    slot: str
-    options: str
-
-
-def kernel_path(slot: str) -> str:
-    """Return where slot `slot` ("a" or "b") keeps the updater's kernel, as a path on the ESP."""
-    return f"/bootsvc/{slot}/vmlinuz"
-
-
-def initramfs_path(slot: str) -> str:
-    """Return where slot `slot` keeps the updater's initramfs, as a path on the ESP."""
-    return f"/bootsvc/{slot}/initramfs.img"
-
-
-def check_options(options: str) -> str:
-    """Return kernel options in one line, fit to stand in GRUB's configuration.
+def make_image(platform: Platform, layout: DiskLayout) -> bytes:
+    """Return GRUB with the modules above; it looks for its configuration on the ESP.
 
     Raises:
-        SettingsError: a character that GRUB's shell would take for its own.
+        ToolError: GRUB's modules or grub-mkimage are missing, or it failed.
     """
-    words = options.split()
-    for word in words:
-        bad = set(word) & set("'\"\\$;|&<>{}`")
-        if bad or not word.isprintable():
-            raise SettingsError(f"kernel option {word!r}: GRUB's shell would read {sorted(bad)}")
-    return " ".join(words)
-
-
-def menu_config(entries: tuple[MenuEntry, ...], *, seconds: int) -> str:
-    """Return grub.cfg: consoles on the serial line and the screen, and a menu.
-
-    Kernels are started with ``linux16``, that is by the kernel's own 16-bit entry: GRUB's 32-bit
-    ``linux`` first moves all the memory that the kernel asks for (54 MB with Debian's 6.1) byte by
-    byte, which takes 2.4 of 6.5 seconds in emulation (GRUB 2.06).
-
-    Args:
-        entries: the first one is started by default.
-        seconds: how long Esc calls up the menu. 0 starts at once.
-
-    Raises:
-        SettingsError: an option that cannot stand there.
-    """
-    # A hidden menu would wait three seconds even where the timeout is 0 (Debian's 2.06, measured).
-    style = "countdown" if seconds else "menu"
-    lines = [
-        "# Starts the updater. Made by `bootsvc disk create`.",
-        "serial --unit=0 --speed=115200",
-        "terminal_input serial console",
-        "terminal_output serial console",
-        "set default=0",
-        f"set timeout_style={style}",
-        f"set timeout={seconds}",
-    ]
-    for entry in entries:
-        lines += [
-            "",
-            f"menuentry '{entry.title}' {{",
-            f"    linux16 {kernel_path(entry.slot)} {check_options(entry.options)}",
-            f"    initrd16 {initramfs_path(entry.slot)}",
-            "}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def make_core(layout: DiskLayout) -> bytes:
-    """Return GRUB's image with the modules above; it looks for /grub/grub.cfg on the ESP.
-
-    Raises:
-        ToolError: GRUB's BIOS modules or grub-mkimage are missing, or it failed.
-    """
-    if not (MODULE_DIR / "boot.img").exists():
+    if not (platform.folder / "kernel.img").exists():
         raise ToolError(
-            f"GRUB's modules for BIOS machines are not in {MODULE_DIR}",
-            hint="apt-get install grub-pc-bin   (or: make setup)",
+            f"GRUB's modules are not in {platform.folder}",
+            hint=f"apt-get install {platform.package}   (or: make setup)",
         )
     with tempfile.TemporaryDirectory(prefix="bootsvc-grub-") as folder:
-        out = Path(folder) / "core.img"
-        # "(,gptN)": the disk that the BIOS started from, whatever its number there.
-        prefix = f"(,gpt{layout.number('esp')})/grub"
-        run_tool(
-            [
-                *("grub-mkimage", "-O", "i386-pc", "-d", MODULE_DIR),
-                *("-p", prefix, "-o", out, *MODULES),
-            ]
-        )
+        out = Path(folder) / "grub.img"
+        # "(,gptN)": the disk that the firmware started from, whatever its number there.
+        prefix = f"(,gpt{layout.number('esp')}){Path(CONFIG).parent}"
+        where: list[str | Path] = ["-d", platform.folder, "-p", prefix, "-o", out]
+        modules = (*platform.modules, *_MODULES)
+        run_tool(["grub-mkimage", "-O", platform.name, *where, *modules])
         return out.read_bytes()
 
 
@@ -157,7 +132,7 @@ def patch_core(core: bytes, core_sector: int) -> bytes:
 
 
 def install(path: Path, layout: DiskLayout) -> None:
-    """Put GRUB on the disk file `path`, which bears the layout's partition table already.
+    """Put GRUB for a BIOS on the disk file `path`, which bears its partition table already.
 
     Raises:
         ToolError: GRUB's parts are missing.
@@ -167,10 +142,10 @@ def install(path: Path, layout: DiskLayout) -> None:
         raise LayoutError(f"a BIOS cannot start a disk with {layout.sector_size}-byte sectors")
     place = layout["bios-grub"]
     core_sector = place.offset // SECTOR
-    core = patch_core(make_core(layout), core_sector)
+    core = patch_core(make_image(BIOS, layout), core_sector)
     if len(core) > place.size:
         raise LayoutError(f"GRUB needs {len(core)} bytes, its partition has {place.size}")
-    boot = (MODULE_DIR / "boot.img").read_bytes()
+    boot = (BIOS.folder / "boot.img").read_bytes()
     with path.open("r+b") as disk:
         mbr = disk.read(SECTOR)
         disk.seek(0)

@@ -3,17 +3,20 @@
 import os
 import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bootsvc.disk import create, tools
 from bootsvc.disk.create import DiskContents, create_disk
+from bootsvc.disk.grub import EFI, make_image
 from bootsvc.disk.partition import DiskLayout, plan
 from bootsvc.errors import (
     AlteredImageError,
     ImageTooLargeError,
     LayoutError,
+    SettingsError,
     StorageError,
     ToolError,
 )
@@ -101,13 +104,28 @@ def test_esp_holds_kernel_initramfs_and_menu(
     out = tmp_path / "disk.img"
     create_disk(out, layout, contents)
     assert esp_file(out, layout, "/bootsvc/a/vmlinuz") == contents.kernel.read_bytes()
-    assert esp_file(out, layout, "/bootsvc/a/initramfs.img") == contents.initramfs.read_bytes()
-    assert b"linux16 /bootsvc/a/vmlinuz console=ttyS0" in esp_file(out, layout, "/grub/grub.cfg")
+    assert esp_file(out, layout, "/bootsvc/a/initrd.img") == contents.initramfs.read_bytes()
+    assert b"/vmlinuz console=ttyS0 gpt" in esp_file(out, layout, "/grub/grub.cfg")
+    assert esp_file(out, layout, "/EFI/BOOT/BOOTX64.EFI") == make_image(EFI, layout)
 
 
-def test_file_systems_are_sound_and_stay_inside_their_partitions(
+def test_slot_a_is_the_proven_one_and_its_digests_are_those_that_sha256sum_knows(
     tmp_path: Path, layout: DiskLayout, contents: DiskContents
 ) -> None:
+    out = tmp_path / "disk.img"
+    create_disk(out, layout, contents)
+    assert b"\nslot=a\n#" in esp_file(out, layout, "/bootsvc/proven.env")
+    assert b"\ntry=\ntried=\n#" in esp_file(out, layout, "/bootsvc/try.env")
+    for name in ("vmlinuz", "initrd.img", "sha256.sum"):
+        (tmp_path / name).write_bytes(esp_file(out, layout, f"/bootsvc/a/{name}"))
+    subprocess.run(["sha256sum", "--check", "sha256.sum"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("sector_size", [512, 4096])
+def test_file_systems_are_sound_and_stay_inside_their_partitions(
+    tmp_path: Path, contents: DiskContents, sector_size: int
+) -> None:
+    layout = plan(area_size=2 * MIB, data_size=8 * MIB, sector_size=sector_size, seed="test")
     out = tmp_path / "disk.img"
     create_disk(out, layout, staged(contents))
     for role, check in (
@@ -210,13 +228,14 @@ def test_failing_program_is_quoted(tmp_path: Path) -> None:
     assert "mcopy -i" in caught.value.hint
 
 
-def test_disk_with_large_sectors_is_made_without_boot_loader(
+def test_disk_with_large_sectors_is_made_without_boot_loader_for_a_bios(
     tmp_path: Path, contents: DiskContents
 ) -> None:
     layout = plan(area_size=2 * MIB, data_size=8 * MIB, sector_size=4096, seed="test")
     out = tmp_path / "disk.img"
     create_disk(out, layout, contents)
     assert esp_file(out, layout, "/bootsvc/a/vmlinuz") == contents.kernel.read_bytes()
+    assert esp_file(out, layout, "/EFI/BOOT/BOOTX64.EFI").startswith(b"MZ")
     with out.open("rb") as file:
         assert not any(file.read(440))
 
@@ -234,3 +253,11 @@ def test_progress_counts_up_to_the_whole(
     counted = [(done, total) for what, done, total in seen if what == "image"]
     assert counted == sorted(counted)
     assert counted[-1][0] == counted[-1][1]
+
+
+def test_a_wrong_password_for_the_boot_menu_leaves_no_disk_behind(
+    tmp_path: Path, layout: DiskLayout, contents: DiskContents
+) -> None:
+    with pytest.raises(SettingsError):
+        create_disk(tmp_path / "disk.img", layout, replace(contents, grub_password="secret"))
+    assert not (tmp_path / "disk.img").exists()
