@@ -1,7 +1,8 @@
-"""The GUID partition table, read only (UEFI specification 2.10, section 5.3).
+"""The GUID partition table (UEFI specification 2.10, section 5.3).
 
 The updater finds its partitions by type GUID and name in the disk's own table, never by number or
-by the order of /dev (DESIGN 2). Tables are written by sfdisk, not here.
+by the order of /dev (DESIGN 2). Tables are made by sfdisk; here a lost one at the disk's beginning
+is made again from the spare at its end.
 
     LBA 1: header  offset size field           LBA 2..: entries  offset size field
                         0    8 "EFI PART"                             0   16 type GUID
@@ -21,7 +22,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from construct import Bytes, Const, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, Const, Container, Int32ul, Int64ul, Padding, Struct
 
 from bootsvc.errors import ChecksumError, FieldError, FormatError, MagicError, StorageError
 from bootsvc.formats._codec import crc32, parse_struct
@@ -46,6 +47,10 @@ NAMES = {role: role if role in ("bios-grub", "esp") else f"bootsvc-{role}" for r
 
 LAYOUT_ROLES = ("status", "primary", "backup", "staging")
 """The partitions that the boot-status record belongs to (``layout_hash``)."""
+
+_MBR_ENTRIES = 446
+_MBR_ENTRY_SIZE = 16
+_MBR_MAGIC = 510
 
 _HEADER = Struct(
     "signature" / Const(b"EFI PART"),
@@ -130,7 +135,86 @@ def parse_gpt(read: Callable[[int, int], bytes], size: int, sector_size: int = 5
             raise first_error from None
 
 
+@dataclass(frozen=True)
+class FirstSectors:
+    """What stands at a disk's beginning, in whole sectors; offsets in bytes.
+
+    Attributes:
+        mbr: sector 0, with the boot code that was there and the entry that protects the disk from
+            programs that know no GPT.
+        header: of the partition table, for sector 1.
+        entries: of the partition table.
+        entries_offset: where they go.
+    """
+
+    mbr: bytes
+    header: bytes
+    entries: bytes
+    entries_offset: int
+
+
+def first_sectors_from_spare(
+    read: Callable[[int, int], bytes], size: int, sector_size: int = 512
+) -> FirstSectors:
+    """What the beginning of a disk of ``size`` bytes must hold, by the spare table at its end.
+
+    Args:
+        read: offset and length in bytes -> bytes.
+
+    Raises:
+        FormatError, StorageError: the spare cannot be used, or a partition stands where the table
+            would go.
+    """
+    spare, entries = _read_table(read, size, sector_size, lba=size // sector_size - 1)
+    padded = entries + bytes(-len(entries) % sector_size)
+    entries_lba = 2
+    if entries_lba + len(padded) // sector_size > spare.first_usable_lba:
+        raise FieldError("no room for a partition table at the disk's beginning")
+    fields = {
+        **spare,
+        "header_crc": 0,
+        "my_lba": 1,
+        "alternate_lba": spare.my_lba,
+        "entries_lba": entries_lba,
+    }
+    fields["header_crc"] = crc32(_HEADER.build(fields))
+    try:
+        mbr = read(0, sector_size)
+    except StorageError:
+        mbr = bytes(sector_size)
+    return FirstSectors(
+        mbr=_protected(mbr, size // sector_size),
+        header=_HEADER.build(fields).ljust(sector_size, b"\0"),
+        entries=padded,
+        entries_offset=entries_lba * sector_size,
+    )
+
+
+def _protected(mbr: bytes, sectors: int) -> bytes:
+    """Sector 0 with one entry of type 0xEE over the whole disk (UEFI 2.10, 5.2.3)."""
+    types = mbr[_MBR_ENTRIES + 4 : _MBR_MAGIC : _MBR_ENTRY_SIZE]
+    if mbr[_MBR_MAGIC : _MBR_MAGIC + 2] == b"\x55\xaa" and 0xEE in types:
+        return mbr
+    length = min(sectors - 1, 0xFFFFFFFF).to_bytes(4, "little")
+    entry = b"\0\0\x02\0" + b"\xee\xff\xff\xff" + b"\x01\0\0\0" + length
+    table = entry.ljust(_MBR_MAGIC - _MBR_ENTRIES, b"\0")
+    return mbr[:_MBR_ENTRIES] + table + b"\x55\xaa" + mbr[_MBR_MAGIC + 2 :]
+
+
 def _parse_at(read: Callable[[int, int], bytes], size: int, sector_size: int, lba: int) -> Gpt:
+    header, entries = _read_table(read, size, sector_size, lba)
+    return Gpt(
+        disk_guid=_guid_text(header.disk_guid),
+        partitions=tuple(_partitions(entries, size, sector_size)),
+        sector_size=sector_size,
+        is_spare=lba != 1,
+    )
+
+
+def _read_table(
+    read: Callable[[int, int], bytes], size: int, sector_size: int, lba: int
+) -> tuple[Container, bytes]:
+    """The header at ``lba`` and the bytes of its entries, both checked."""
     what = f"GPT header at LBA {lba}"
     if not 0 < lba < size // sector_size:
         raise FieldError(f"{what}: the disk has only {size} bytes")
@@ -152,12 +236,7 @@ def _parse_at(read: Callable[[int, int], bytes], size: int, sector_size: int, lb
     entries = read(start, length)
     if header.entries_crc != crc32(entries):
         raise ChecksumError(f"{what}: CRC-32 of the entries does not fit")
-    return Gpt(
-        disk_guid=_guid_text(header.disk_guid),
-        partitions=tuple(_partitions(entries, size, sector_size)),
-        sector_size=sector_size,
-        is_spare=lba != 1,
-    )
+    return header, entries
 
 
 def _partitions(entries: bytes, size: int, sector_size: int) -> list[Partition]:
