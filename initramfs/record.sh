@@ -10,7 +10,7 @@
 #     13      1   phase: 7 trial
 #     14      1   boot area: 0 none, 1 primary, 2 backup
 #     16      8   sequence, little-endian
-#    112      1   state of primary: 2 valid, 3 confirmed; others are not whole
+#    112      1   state of primary: 0 empty, 1 being written, 2 valid, 3 confirmed, 4 bad
 #    168      1   state of backup, likewise
 #    508      4   CRC-32 of bytes 0..507, little-endian
 #
@@ -62,8 +62,9 @@ record_valid() {
 # Read both copies from device or file $1, with scratch files in directory $2.
 #
 # Sets RECORD_CODE (1, 2, 3), RECORD_AREA (none, primary, backup: what to boot),
-# RECORD_INSTEAD (why that is not the area that the record names, else empty) and
-# RECORD_SEQUENCE (16 hex digits) and returns 0; or sets RECORD_REASON and returns 1.
+# RECORD_INSTEAD (why that is not the area that the record names, else empty), RECORD_PRIMARY and
+# RECORD_BACKUP (states of both areas, 2 hex digits) and RECORD_SEQUENCE (16 hex digits) and
+# returns 0; or sets RECORD_REASON and returns 1.
 record_read() {
     record_best=
     RECORD_SEQUENCE=
@@ -97,6 +98,8 @@ record_read() {
         02) RECORD_AREA=backup ;;
         *) RECORD_AREA=none ;;
     esac
+    RECORD_PRIMARY=$(record_hex "$record_best" 112 1)
+    RECORD_BACKUP=$(record_hex "$record_best" 168 1)
     RECORD_REASON=
     record_trial "$record_best"
 }

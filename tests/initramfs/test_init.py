@@ -89,8 +89,9 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def run_init(folder: Path, cmdline: str, *, no_shell: bool) -> list[str]:
-    """Run init's own text in busybox sh with all that acts replaced; returns what it says.
+def run_init(folder: Path, cmdline: str, *, no_shell: bool, more: str = "") -> list[str]:
+    """Run init's own text in busybox sh with all that acts, and ``more``, replaced; returns what it
+    says.
 
     The updater is missing, so Python "dies" and the fallback finds no record.
     """
@@ -119,7 +120,7 @@ def run_init(folder: Path, cmdline: str, *, no_shell: bool) -> list[str]:
         "sleep() { slept=$((slept + $1)); [ $slept -lt 1000 ] || end; }\n"
         "reboot() { echo CALL reboot $* after $slept; }\n"
         "end() { trap - EXIT; exit 0; }\n"
-    )
+    ) + more
     head, start, _ = text.rpartition("\nstart\n")
     (folder / "run").mkdir()
     script = folder / "init"
@@ -156,6 +157,64 @@ def test_a_locked_console_gives_nobody_a_shell_and_restarts_in_its_time(
     assert any("no rescue shell: the console is locked with a password" in line for line in said)
     assert any("restarts in 300 s" in line for line in said)
     assert any("bootsvc.shell is refused" in line for line in said) == ("shell" in options)
+
+
+def rescue(folder: Path, area: str, copy: bytes) -> tuple[list[str], dict[str, str]]:
+    """Start with bootsvc.rescue= on a disk with this record: what was said, what handed over."""
+    status = status_partition(folder, copy, copy)
+    said = run_init(
+        folder,
+        f"bootsvc.slot=a bootsvc.rescue={area}",
+        no_shell=False,
+        more=(
+            f"find_partitions() {{ PARTITIONS={status}; }}\n"
+            'same_disk() { echo "/dev/$2"; }\n'
+            "hand_over() { end; }\n"
+        ),
+    )
+    handover = folder / "run/handover.env"
+    lines = handover.read_text().splitlines() if handover.exists() else []
+    pairs = (line.removeprefix("BOOTSVC_").split("=", 1) for line in lines)
+    return said, {name: value.strip("'") for name, value in pairs}
+
+
+@pytest.mark.parametrize("area", ["primary", "backup"])
+def test_a_rescue_start_leaves_the_updater_out_and_can_confirm_nothing(
+    tmp_path: Path, area: str
+) -> None:
+    said, facts = rescue(tmp_path, area, record(states=(3, 2)))
+    assert not any("PYTHON DIED" in line for line in said)
+    assert (facts["AREA"], facts["ROOT"]) == (area, f"/dev/bootsvc-{area}")
+    assert facts["IDENTITY"] == facts["TRANSACTION"] == ""
+    assert (facts["OVERLAY"], facts["DATA"]) == ("volatile", "/dev/bootsvc-data")
+    assert "rescue entry" in (tmp_path / "run/alarms").read_text()
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [(0, "primary holds no image"), (1, "primary is only half written")]
+)
+def test_an_area_without_a_whole_image_is_not_started_by_a_rescue(
+    tmp_path: Path, state: int, words: str
+) -> None:
+    said, facts = rescue(tmp_path, "primary", record(code=2, area=2, states=(state, 2)))
+    assert facts == {}
+    assert any("rescue shell" in line and words in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "copy", [record(code=3, phase=7, states=(2, 2)), record(code=2, area=2, states=(4, 2)), b""]
+)
+def test_an_image_that_was_never_proven_is_started_by_a_rescue_without_data(
+    tmp_path: Path, copy: bytes
+) -> None:
+    _, facts = rescue(tmp_path, "primary", copy)
+    assert (facts["AREA"], facts["DATA"]) == ("primary", "")
+
+
+def test_a_rescue_of_anything_else_is_refused(tmp_path: Path) -> None:
+    said, facts = rescue(tmp_path, "staging", record())
+    assert facts == {}
+    assert any("only primary and backup" in line for line in said)
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "none"), (1, "primary"), (2, "backup")])
