@@ -56,7 +56,12 @@ class Hold:
     tag: str = ""
 
 
-Command = Perform | Ask | Cancel | Hold
+@dataclass(frozen=True)
+class Present:
+    """Somebody is there, and answered something that the loop need not know: it stays open."""
+
+
+Command = Perform | Ask | Cancel | Hold | Present
 
 # --- from the loop to the front ends -------------------------------------------------------------
 
@@ -125,6 +130,9 @@ class FrontEnd(Protocol):
         """What the loop waits on; readable means that ``feed`` is due. Negative while there is
         nothing to wait on (a peer that hung up would be readable for ever): only ``tick`` is due.
         """
+
+    def read(self) -> bytes:
+        """What has arrived, without waiting; empty where the peer has hung up."""
 
     def feed(self, data: bytes, now_s: float) -> list[Command]:
         """Bytes that arrived, at ``now_s`` seconds on a clock that never goes back."""
