@@ -35,9 +35,16 @@ PURE_PARTS = (
     "console/actions.py",
     "console/facts.py",
     "console/front_end.py",
+    "console/messages.py",
+    "console/outbox.py",
+    "console/keys.py",
+    "console/menu.py",
+    "console/pages.py",
     "console/plan.py",
+    "console/protocol.py",
     "console/render.py",
     "console/reports.py",
+    "console/texts.py",
 )
 UPDATER_PARTS = (
     "boot",
