@@ -11,6 +11,7 @@
     |   |-- OutOfBoundsError       an access outside its area (our own bug; nothing is written)
     |   |-- ReadBackError          what was read back is not what was written
     |   |-- LayoutError            a partition is missing, doubled or changed
+    |   |   `-- SeveralDisksError      several disks have our partitions: nobody may guess
     |   |-- NotBootsvcError        not a bootsvc machine, or not clear which disk is meant
     |   |-- DiskBusyError          another program works on the disk and does not end
     |   `-- StatusLostError        no valid copy of the boot-status record
@@ -105,6 +106,10 @@ class ReadBackError(StorageError):
 
 class LayoutError(StorageError):
     """A partition is missing, doubled, too small or changed."""
+
+
+class SeveralDisksError(LayoutError):
+    """Several disks of this machine have our partitions, and nobody may guess which is meant."""
 
 
 class NotBootsvcError(StorageError):

@@ -20,7 +20,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootsvc.boot.cmdline import parse_options
+from bootsvc.boot.cmdline import parse_options, updater_slot
 from bootsvc.boot.disks import find_disk, partition_node
 from bootsvc.boot.evidence import find_crash
 from bootsvc.boot.handover import RUN_DIR, Handover
@@ -105,6 +105,11 @@ def main() -> int:
 
 def runner_on(disk: Disk, settings: Settings, reporter: ConsoleReporter) -> Runner:
     """The runner of this start on ``disk``, told all that is known beside the disk."""
+    if disk.gpt.is_spare:
+        reporter.say(
+            "ALARM the partition table at the disk's beginning is lost; the spare at its end "
+            "serves (repair it at the console: repair-gpt)"
+        )
     now_s = int(time.time())
     start = Start(
         site=Site(_keys(reporter), settings.compatible),
@@ -160,7 +165,7 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
     if outcome.alarm is not Reason.NONE:
         reporter.say(f"ALARM {describe_reason(outcome.alarm)}")
     boot = footer.manifest.boot
-    handover = _facts(disk, runner, outcome, boot, around.settings)
+    handover = _facts(disk, runner, outcome, boot, around)
     record = {"schema": 1, "entries": reporter.entries, "handover": handover.kernel_facts()}
     loaded = load_image(boot, handover, around.cmdline, record, watchdog.feed)
     if outcome.is_trial:
@@ -186,7 +191,7 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
 
 
 def _facts(
-    disk: Disk, runner: Runner, outcome: Boot, boot: BootSection, settings: Settings
+    disk: Disk, runner: Runner, outcome: Boot, boot: BootSection, around: Surroundings
 ) -> Handover:
     role = ROLE_OF_AREA[outcome.area]
     data_node = data_guid = ""
@@ -206,8 +211,9 @@ def _facts(
         data_guid=data_guid,
         overlay=boot.overlay,
         init=boot.init,
-        confirm_limit_s=settings.confirm_limit_s,
+        confirm_limit_s=around.settings.confirm_limit_s,
         alarm="" if outcome.alarm is Reason.NONE else outcome.alarm.name.lower(),
+        slot=updater_slot(around.cmdline),
     )
 
 

@@ -208,6 +208,18 @@ def test_without_a_disk_it_halts_and_says_what_to_do(
     assert not start.loaded
 
 
+def test_a_lost_partition_table_is_an_alarm_and_the_spare_starts_the_image(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start.bench.path.open("r+b") as file:
+        file.seek(512)
+        file.write(bytes(512))
+    assert updater.main() == 0
+    assert start.started
+    assert "ALARM the partition table at the disk's beginning is lost" in capsys.readouterr().out
+    assert start.bench.path.read_bytes()[512:1024] == bytes(512), "repaired only on request"
+
+
 def test_options_that_are_no_utf_8_do_not_keep_the_image_from_its_start(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bootsvc.errors import BootsvcError, LayoutError
+from bootsvc.errors import BootsvcError, LayoutError, SeveralDisksError
 from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.disk import Disk, disk_on
 
 SYS_BLOCK = Path("/sys/block")
-_NEVER = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")
+NEVER = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")
+"""Block devices that are no disk of the machine."""
 
 
 def find_disk(wait_s: float, looked: Callable[[], None] = lambda: None) -> Disk:
@@ -22,8 +23,8 @@ def find_disk(wait_s: float, looked: Callable[[], None] = lambda: None) -> Disk:
         looked: called whenever all disks were looked at in vain.
 
     Raises:
-        LayoutError: none appeared, or there are several and nobody may guess (the first
-            problem met is named).
+        LayoutError: none appeared; what each disk lacks is named.
+        SeveralDisksError: there are several, and nobody may guess (``disk_choice``).
     """
     deadline = time.monotonic() + wait_s
     while True:
@@ -40,7 +41,10 @@ def find_disk(wait_s: float, looked: Callable[[], None] = lambda: None) -> Disk:
             hint="check the disk and its cable; make one with: bootsvc disk create",
         )
     names = ", ".join(disk.device.name for disk in found)
-    raise LayoutError(f"several disks bear bootsvc's partitions: {names}", hint="unplug one")
+    raise SeveralDisksError(
+        f"several disks bear bootsvc's partitions: {names}",
+        hint="unplug one, or choose one at the console",
+    )
 
 
 def partition_node(disk: Disk, role: str) -> Path:
@@ -57,18 +61,22 @@ def partition_node(disk: Disk, role: str) -> Path:
     )
 
 
+def disk_nodes() -> tuple[Path, ...]:
+    """The nodes of all disks of this machine, by their names."""
+    names = sorted(entry.name for entry in SYS_BLOCK.iterdir())
+    return tuple(Path("/dev") / name for name in names if not name.startswith(NEVER))
+
+
 def _bootsvc_disks() -> tuple[list[Disk], list[str]]:
     found: list[Disk] = []
     problems: list[str] = []
-    for entry in sorted(SYS_BLOCK.iterdir()):
-        if entry.name.startswith(_NEVER):
-            continue
+    for node in disk_nodes():
         device = None
         try:
-            device = DirectDevice(Path("/dev") / entry.name, writable=True)
+            device = DirectDevice(node, writable=True)
             found.append(disk_on(device))
         except BootsvcError as exc:
-            problems.append(f"{entry.name}: {exc}")
+            problems.append(f"{node.name}: {exc}")
             if device is not None:
                 device.close()
     return found, problems

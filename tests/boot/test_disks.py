@@ -8,7 +8,7 @@ import pytest
 
 from bootsvc.boot import disks
 from bootsvc.boot.disks import find_disk, partition_node
-from bootsvc.errors import LayoutError
+from bootsvc.errors import LayoutError, SeveralDisksError
 from bootsvc.formats.boot_status import Area
 from bootsvc.storage.device import DirectDevice
 from tests.bench import DISK_SIZE, PARTS
@@ -61,9 +61,9 @@ def test_the_disk_is_found_among_others_by_its_partitions(machine: Machine) -> N
 def test_of_two_disks_neither_is_taken_and_both_are_named(machine: Machine) -> None:
     machine.add("vda", ours())
     machine.add("vdb", ours())
-    with pytest.raises(LayoutError, match=r"several disks .*/vda, .*/vdb$") as caught:
+    with pytest.raises(SeveralDisksError, match=r"several disks .*/vda, .*/vdb$") as caught:
         find_disk(0)
-    assert caught.value.hint == "unplug one"
+    assert "unplug one, or choose one at the console" in caught.value.hint
 
 
 def test_without_a_disk_each_candidate_says_what_it_lacks(machine: Machine) -> None:
