@@ -463,6 +463,7 @@ write_handover() {
         echo "BOOTSVC_INIT='${init:-/sbin/init}'"
         echo "BOOTSVC_CONFIRM_LIMIT_S='${limit:-300}'"
         echo "BOOTSVC_ALARM='$(option bootsvc.alarm)'"
+        echo "BOOTSVC_SLOT='$(option bootsvc.slot)'"
     } >"$RUN/handover.env.new" && mv "$RUN/handover.env.new" "$RUN/handover.env"
     # What the updater did at this start, in the small archive behind the image's initrd.
     [ ! -f /bootsvc-start.json ] || cp /bootsvc-start.json "$RUN/start.json"

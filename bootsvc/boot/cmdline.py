@@ -75,6 +75,12 @@ def same_options(signed: str, running: str) -> bool:
     return sorted(image_words(signed)) == sorted(image_words(running))
 
 
+def updater_slot(cmdline: str) -> str:
+    """The updater's slot that GRUB started: a, b, or empty where it came from elsewhere."""
+    slot = parse_options(cmdline).get("bootsvc.slot", "")
+    return slot if slot in ("a", "b") else ""
+
+
 def _split_option(word: str) -> tuple[str, str]:
     # The kernel takes "name=a b" in quotes as a whole for name="a b".
     name, _, value = word.removeprefix('"').partition("=")

@@ -29,6 +29,7 @@ class Handover:
         root_node, root_guid: the area's partition (/dev/vda4) and its GPT GUID.
         data_node, data_guid: the data partition's, empty where there is none.
         alarm: name of the reason for an alarm, empty where all is well.
+        slot: of the updater that hands over, a or b; empty where it did not come from one.
     """
 
     area: Area
@@ -43,6 +44,7 @@ class Handover:
     init: str
     confirm_limit_s: int
     alarm: str = ""
+    slot: str = ""
 
     def kernel_facts(self) -> dict[str, str]:
         """For ``cmdline.compose``."""
@@ -58,6 +60,8 @@ class Handover:
             facts["data"] = f"PARTUUID={self.data_guid}"
         if self.alarm:
             facts["alarm"] = self.alarm
+        if self.slot:
+            facts["slot"] = self.slot
         return facts
 
     def env_text(self) -> str:
@@ -73,6 +77,7 @@ class Handover:
             "INIT": self.init,
             "CONFIRM_LIMIT_S": str(self.confirm_limit_s),
             "ALARM": self.alarm,
+            "SLOT": self.slot,
         }
         return "".join(f"BOOTSVC_{name}='{value}'\n" for name, value in values.items())
 

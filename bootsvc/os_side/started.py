@@ -30,12 +30,14 @@ class ThisStart:
         is_trial: the updater started the image on trial.
         root: the area's partition (``/dev/vda4``), or how else it is named; empty = unknown.
         alarm: name of the reason for an alarm that the updater raised, or empty.
+        slot: of the updater that started the image, a or b; empty = unknown.
     """
 
     started: Started
     is_trial: bool = False
     root: str = ""
     alarm: str = ""
+    slot: str = ""
 
 
 def read_this_start(
@@ -79,6 +81,7 @@ def _facts(values: Mapping[str, str]) -> ThisStart | None:
         is_trial=values.get("trial") == "1",
         root=values.get("root", ""),
         alarm=values.get("alarm", ""),
+        slot=values.get("slot", ""),
     )
 
 

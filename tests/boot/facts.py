@@ -15,4 +15,5 @@ HANDOVER = Handover(
     overlay="volatile",
     init="/sbin/init",
     confirm_limit_s=300,
+    slot="b",
 )

@@ -14,6 +14,7 @@ from bootsvc.boot.cmdline import (
     parse_options,
     same_options,
     split_words,
+    updater_slot,
 )
 
 GUID = "11112222-0000-4000-8000-123456789abc"
@@ -38,6 +39,14 @@ def test_double_quotes_hold_a_word_together(line: str, words: list[str]) -> None
 def test_the_last_option_of_a_name_wins_and_quotes_go() -> None:
     found = parse_options('bootsvc.tries=1 quiet dyndbg="file a.c +p" bootsvc.tries=2\n')
     assert found == {"bootsvc.tries": "2", "quiet": "", "dyndbg": "file a.c +p"}
+
+
+@pytest.mark.parametrize(
+    ("line", "slot"),
+    [("quiet bootsvc.slot=b", "b"), ("", ""), ("bootsvc.slot=c", ""), ("bootsvc.slot=a'b", "")],
+)
+def test_the_updaters_slot_is_a_or_b_or_unknown(line: str, slot: str) -> None:
+    assert updater_slot(line) == slot
 
 
 def test_a_composed_line_has_the_images_words_first_and_ours_behind() -> None:

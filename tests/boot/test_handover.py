@@ -47,6 +47,7 @@ def test_a_shell_sources_back_what_was_written(tmp_path: Path, name: str, shell:
         "BOOTSVC_INIT": facts.init,
         "BOOTSVC_CONFIRM_LIMIT_S": "300",
         "BOOTSVC_ALARM": facts.alarm,
+        "BOOTSVC_SLOT": facts.slot,
     }
 
 
@@ -59,6 +60,7 @@ def test_kernel_options_carry_the_same_facts_and_nothing_that_is_empty() -> None
         "overlay": "volatile",
         "confirm_limit_s": "300",
         "data": f"PARTUUID={HANDOVER.data_guid}",
+        "slot": "b",
     }
     bare = FACTS["no data"].kernel_facts()
     assert not {"data", "alarm"} & set(bare)

@@ -298,7 +298,8 @@ def test_kernel_options_become_the_handover_file(machine: Machine) -> None:
         machine,
         "console=ttyS0 root=/dev/vda4 ro panic=10 bootsvc.area=primary "
         f"bootsvc.identity={IDENTITY} bootsvc.transaction={TRANSACTION} bootsvc.trial=1 "
-        "bootsvc.data=/dev/vda7 bootsvc.overlay=kept bootsvc.confirm_limit_s=60 glob=/*",
+        "bootsvc.data=/dev/vda7 bootsvc.overlay=kept bootsvc.confirm_limit_s=60 bootsvc.slot=b "
+        "glob=/*",
     )
     assert code == "0"
     assert text.splitlines() == [
@@ -312,6 +313,7 @@ def test_kernel_options_become_the_handover_file(machine: Machine) -> None:
         "BOOTSVC_INIT='/sbin/init'",
         "BOOTSVC_CONFIRM_LIMIT_S='60'",
         "BOOTSVC_ALARM=''",
+        "BOOTSVC_SLOT='b'",
     ]
 
 

@@ -22,6 +22,7 @@ def test_handover_file_is_read_as_the_updater_writes_it() -> None:
     assert found.is_trial
     assert found.root == "/dev/vda4"
     assert found.alarm == "io_error"
+    assert found.slot == "b"
 
 
 def test_kernel_options_are_read_as_the_updater_composes_them() -> None:
@@ -33,6 +34,7 @@ def test_kernel_options_are_read_as_the_updater_composes_them() -> None:
     assert found.started.transaction == HANDOVER.transaction
     assert found.is_trial
     assert found.root == f"PARTUUID={HANDOVER.root_guid}"
+    assert found.slot == "b"
 
 
 @pytest.mark.parametrize(
