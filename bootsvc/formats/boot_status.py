@@ -146,6 +146,7 @@ class Reason(IntEnum):
     HEALTH_CHECK = 24
     SAME_IMAGE = 25
     BOOT_SECTION = 26
+    ASKED_AT_CONSOLE = 27
 
 
 CODES_OF_PHASE: dict[Phase, tuple[StatusCode, ...]] = {

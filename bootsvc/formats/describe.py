@@ -79,6 +79,7 @@ REASONS = {
     Reason.HEALTH_CHECK: "a health check failed",
     Reason.SAME_IMAGE: "backup holds the same image as primary",
     Reason.BOOT_SECTION: "the image's boot files do not fit its signed boot section",
+    Reason.ASKED_AT_CONSOLE: "a technician asked for it at the console",
 }
 
 

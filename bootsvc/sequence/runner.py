@@ -15,6 +15,7 @@ from bootsvc.errors import (
     AlteredImageError,
     BootsvcError,
     DeviceError,
+    SequenceError,
     StatusLostError,
     StorageError,
 )
@@ -149,6 +150,36 @@ class Runner:
         """
         self._read_whole(area, installing=area is Area.STAGING, again=again)
         return self.seen.finding(area)
+
+    def ask(self, change: Callable[[Observation], BootStatus]) -> None:
+        """Write the record that ``change`` makes of what is known; the table goes on from there.
+
+        Raises:
+            SequenceError: it does not fit, or there is no record to change; nothing was written.
+            StorageError: the record cannot be written.
+        """
+        status = self.status
+        if status is None:
+            raise SequenceError("the record is lost", hint="go on: the sequence makes a new one")
+        if status.layout_hash != self.seen.layout_hash:
+            raise SequenceError(
+                "the record belongs to another disk or partition table; it is never written to",
+                hint="install the machine anew",
+            )
+        if self.seen.cannot_write:
+            raise StorageError("the record cannot be written", hint="replace the disk")
+        self._write(Write(change(self.seen)))
+        if self.seen.cannot_write:
+            raise StorageError("the record could not be written", hint="replace the disk")
+
+    def look_afresh(self, *areas: Area) -> None:
+        """Read the record again, and forget what is known of ``areas``: somebody else wrote there,
+        or the disk may have come back."""
+        for area in areas:
+            self._whole.pop(area, None)
+            self.seen = self.seen.with_finding(area, Finding())
+        self.seen = replace(self.seen, status=None, cannot_write=False)
+        self._read_status()
 
     # --- the record -------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from tests.power_cut import explore, scenarios
 from tests.power_cut.explore import FirstCut, Plan, Walk
+from tests.power_cut.mistakes.at_console import AT_CONSOLE
 from tests.power_cut.mistakes.in_areas import IN_AREAS
 from tests.power_cut.mistakes.in_os import IN_OS
 from tests.power_cut.mistakes.in_record import IN_RECORD
@@ -26,7 +27,7 @@ from tests.power_cut.results import MutantOutcome, Violation
 from tests.power_cut.scenarios import Scenario
 from tests.power_cut.world import State, Step, first_state, power_on_device
 
-MUTANTS: tuple[Mutant, ...] = (*IN_RECORD, *IN_AREAS, *IN_TABLE, *IN_OS)
+MUTANTS: tuple[Mutant, ...] = (*IN_RECORD, *IN_AREAS, *IN_TABLE, *IN_OS, *AT_CONSOLE)
 BY_NAME = {one.name: one for one in MUTANTS}
 UNCUT = "uncut"
 CRASHES = "crashes"

@@ -25,7 +25,8 @@ class StepFacts:
         booted: the area that was started: primary, backup, or empty.
         wrote_before_boot, wrote_after_boot: whether anything was written then.
         flushed_before_boot: nothing of it was left in the disk's cache at the hand-over.
-        asked: the running OS asked for something in this step.
+        asked: the running OS asked for something in this step, or a technician did.
+        asked_before_boot: it was a technician, at the console.
         problem: an exception out of product code, in words.
     """
 
@@ -36,6 +37,7 @@ class StepFacts:
     wrote_before_boot: bool
     wrote_after_boot: bool
     asked: bool
+    asked_before_boot: bool = False
     flushed_before_boot: bool = True
     problem: str = ""
 
@@ -189,15 +191,17 @@ def only_the_tried_confirms(truth: Truth, step: StepFacts) -> str | None:
 
 
 def failed_does_not_run(truth: Truth, step: StepFacts) -> str | None:
-    """An image that the record remembers as failed is not started by itself."""
-    failed = step.before.record.failed if step.before.record else ()
+    """An image that the record remembers as failed is not started by itself; a technician who
+    asks for it has the record forget that."""
+    view = step.at_boot if step.asked_before_boot and step.at_boot else step.before
+    failed = view.record.failed if view.record else ()
     if step.runs and step.runs in [truth.name_of(one) for one in failed]:
         return f"{step.runs} runs, and failed before"
     return None
 
 
 def healthy_start_writes_nothing(truth: Truth, step: StepFacts) -> str | None:
-    """A start of a settled, healthy machine writes nothing."""
+    """A start of a settled, healthy machine writes nothing, unless somebody asks."""
     record, holds = step.before.record, step.before.holds
     is_healthy = (
         record is not None
@@ -208,7 +212,10 @@ def healthy_start_writes_nothing(truth: Truth, step: StepFacts) -> str | None:
         and record.states["backup"] in ("VALID", "BAD")
         and holds["primary"] == truth.name_of(record.identities["primary"])
     )
-    if is_healthy and (step.wrote_before_boot or (step.wrote_after_boot and not step.asked)):
+    wrote_unasked = (step.wrote_before_boot and not step.asked_before_boot) or (
+        step.wrote_after_boot and not step.asked
+    )
+    if is_healthy and wrote_unasked:
         return "a healthy start wrote to the disk"
     return None
 

@@ -12,7 +12,9 @@ from bootsvc.formats.boot_status import (
     AreaRecord,
     AreaState,
     BootStatus,
+    Failure,
     Phase,
+    Reason,
     Request,
     StatusCode,
     build,
@@ -108,7 +110,21 @@ class RollBack:
     repeats: bool = False
 
 
-Ask = StageImage | RollBack
+@dataclass(frozen=True)
+class AtConsole:
+    """A technician asks at the console, before the sequence begins; see ``sequence.by_hand``.
+
+    Attributes:
+        wish: restore, abandon, retry or install-without-backup.
+        repeats: asks again at every start in which the record still lets him; else only until the
+            wish has begun to be recorded.
+    """
+
+    wish: str
+    repeats: bool = False
+
+
+Ask = StageImage | RollBack | AtConsole
 
 
 @dataclass(frozen=True)
@@ -118,7 +134,7 @@ class Scenario:
     Attributes:
         about: what happens, in one line.
         first_disk: bytes of the disk before the first start, for a sector size in bytes.
-        ask: what the OS that runs first asks for.
+        ask: what the OS that runs first asks for, or a technician at the first start.
         rejects: images whose own health check rejects them; images neither good nor rejecting
             hang until the power is switched off.
         copies: the copying phases that the run without cuts goes through.
@@ -270,6 +286,36 @@ def changed_and_asked(sector_size: int) -> bytearray:
     status = replace(V2_ON_V1, request=Request.UPDATE, transaction=b"t" * 16, staging=staged)
     content = disk_with(sector_size, status, **HELD, staging="v3")
     content[PARTS["primary"].start] ^= 1
+    return content
+
+
+def thrown_back(sector_size: int) -> bytearray:
+    """v2 runs and is behind itself; v3 failed here, and staging still has its bytes."""
+    status = replace(settled_record("v2", "v2"), failed=(IMAGES["v3"].identity,))
+    return disk_with(sector_size, status, primary="v2", backup="v2", staging="v3")
+
+
+def on_trial(sector_size: int) -> bytearray:
+    """v3 is on trial in primary, with two tries left; v2 is behind it."""
+    status = enter(
+        settled_record("v2", "v2"),
+        Phase.TRIAL,
+        tries_left=2,
+        transaction=b"t" * 16,
+        primary=area_record("v3", AreaState.VALID),
+        staging=area_record("v3", AreaState.VALID),
+    )
+    return disk_with(sector_size, status, primary="v3", backup="v2", staging="v3")
+
+
+def without_way_back(sector_size: int) -> bytearray:
+    """v2 in primary and v1 in backup are altered; v3 is staged, and was refused for that."""
+    failure = Failure(Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, Area.PRIMARY)
+    staged = area_record("v3", AreaState.VALID)
+    status = replace(V2_ON_V1, staging=staged, last_failure=failure)
+    content = disk_with(sector_size, status, **HELD, staging="v3")
+    for role in ("primary", "backup"):
+        content[PARTS[role].start] ^= 1
     return content
 
 
@@ -435,5 +481,62 @@ SCENARIOS = (
         end=AS_BEFORE,
         rotten_until=1,
     ),
+    Scenario(
+        "restore-by-hand",
+        "v2 runs; a technician wants v1 back, and v2 not to come again",
+        settled,
+        ask=AtConsole("restore"),
+        copies=("restore",),
+        end=replace(ON_V1, name="restored", failed=("v2",)),
+        fallbacks=(AS_BEFORE,),
+        leaves="v2",
+        carries=CARRIES | {"RESTORE"},
+    ),
+    Scenario(
+        "restore-by-hand-degraded",
+        "v1 runs from backup; a technician has primary restored from it",
+        degraded,
+        ask=AtConsole("restore"),
+        copies=("restore",),
+        end=replace(ON_V1, name="restored"),
+        fallbacks=(DEGRADED,),
+        carries=CARRIES | {"RESTORE"},
+    ),
+    Scenario(
+        "abandon-trial",
+        "v3 is on trial; a technician gives it up and v2 is restored",
+        on_trial,
+        ask=AtConsole("abandon"),
+        copies=("restore",),
+        end=THROWN_BACK,
+        fallbacks=(UPDATED,),
+        leaves="v3",
+        carries=CARRIES - {"TRIAL"} | {"RESTORE"},
+    ),
+    Scenario(
+        "retry-failed-image",
+        "v3 failed here; a technician has it installed from staging once more",
+        thrown_back,
+        ask=AtConsole("retry"),
+        copies=("copy",),
+        end=UPDATED,
+        fallbacks=(THROWN_BACK,),
+        leaves="v2",
+    ),
+    Scenario(
+        "install-without-backup",
+        "primary and backup are altered; a technician has v3 installed with nothing behind it",
+        without_way_back,
+        ask=AtConsole("install-without-backup", repeats=True),
+        copies=("copy", "backup"),
+        end=replace(UPDATED, backup="v3 VALID"),
+        fallbacks=(replace(HALTED, primary="v3 BAD", failed=("v3",)),),
+        proven=frozenset(),
+        is_first=True,
+        rotten_until=1,
+    ),
 )
 BY_NAME = {one.name: one for one in SCENARIOS}
+UNATTENDED = tuple(one for one in SCENARIOS if not isinstance(one.ask, AtConsole))
+"""The scenarios in which nobody is there whom a failing disk could be told of at once: the record
+has to do that."""

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from bootsvc.sequence import (
+    by_hand,
     checks,
     decide,
     reconstruction,
@@ -80,7 +81,17 @@ def test_there_are_enough_mistakes_each_with_a_name_and_a_sentence_of_its_own() 
 
 def test_the_product_is_as_before_when_a_mistake_is_over() -> None:
     def product() -> tuple[object, ...]:
-        changed = (decide, reconstruction, records, trials, requests, checks, runner, staging)
+        changed = (
+            by_hand,
+            decide,
+            reconstruction,
+            records,
+            trials,
+            requests,
+            checks,
+            runner,
+            staging,
+        )
         classes = (Runner, StatusStore, Window)
         return dict(TABLE), *(dict(vars(one)) for one in (*changed, status_store, *classes))
 

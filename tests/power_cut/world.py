@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 from bootsvc.errors import AlteredImageError, BootsvcError, ConfirmRefusedError
 from bootsvc.formats.boot_status import Area, Phase, Reason, Request
 from bootsvc.formats.gpt import NAMES, Gpt
-from bootsvc.sequence import requests
+from bootsvc.sequence import by_hand, requests
 from bootsvc.sequence.actions import Action, Boot, Halt
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.runner import Runner, Start
@@ -45,6 +45,7 @@ from tests.power_cut.scenarios import (
     IMAGES,
     KERNEL_BLOCK,
     PARTS,
+    AtConsole,
     RollBack,
     Scenario,
     StageImage,
@@ -55,8 +56,9 @@ SITE = Site((KEY.public(),), COMPATIBLE)
 NOW_S = 1_700_000_000
 Key = tuple[int, bool]
 HAND_OVER = "boot"
-ASKING = ("staging", "rollback-request")
-"""The marks at which the OS begins to ask for something."""
+AT_CONSOLE = "console-request"
+ASKING = ("staging", "rollback-request", AT_CONSOLE)
+"""The marks at which the OS, or a technician, begins to ask for something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class State:
     """A machine that is switched off.
 
     Attributes:
-        asks: the OS will still ask for what the scenario wants.
+        asks: the OS, or a technician, will still ask for what the scenario wants.
     """
 
     content: Snapshot
@@ -130,11 +132,11 @@ def power_on_device(scenario: Scenario, state: State, device: SimulatedDisk) -> 
     at_boot, booted, problem, asks = None, "", "", state.asks
     try:
         with parsed_once():
-            runner, outcome = _run_updater(scenario, device, told)
+            runner, outcome, asks = _run_updater(scenario, state, device, told)
             if isinstance(outcome, Boot):
                 at_boot, booted = device.content, outcome.area.name.lower()
                 device.mark(HAND_OVER)
-                asks = _run_os(scenario, state, runner, outcome, device, told)
+                asks = _run_os(scenario, asks, runner, outcome, device, told)
             else:
                 told.append(f"halts: {outcome.reason.name}")
     except Exception as exc:  # noqa: BLE001 - whatever product code lets out is a finding
@@ -168,6 +170,7 @@ def facts_of(step: Step, look: Callable[[Snapshot], View]) -> StepFacts:
         flushed_before_boot=not done_before_boot or isinstance(done_before_boot[-1], Flushed),
         wrote_after_boot=bool(operations(step.log[boot_at:])),
         asked=any(mark in ASKING for mark in marks),
+        asked_before_boot=AT_CONSOLE in marks,
         problem=step.problem,
     )
 
@@ -203,8 +206,9 @@ class _Listener:
 
 
 def _run_updater(
-    scenario: Scenario, device: SimulatedDisk, told: list[str]
-) -> tuple[Runner, Boot | Halt]:
+    scenario: Scenario, state: State, device: SimulatedDisk, told: list[str]
+) -> tuple[Runner, Boot | Halt, bool]:
+    """The updater's part of a start, a technician's with it; whether somebody will still ask."""
     start = Start(
         SITE,
         scenario.policy,
@@ -213,11 +217,31 @@ def _run_updater(
         chunk_size=CHUNK_SIZE,
     )
     runner = Runner(_disk_on(device), start, _Listener(device, told))
+    asks = state.asks
+    if isinstance(scenario.ask, AtConsole) and asks:
+        asks = _ask_at_console(scenario.ask, runner, device, told)
     outcome = runner.run()
     while isinstance(outcome, Boot) and _kernel_is_altered(device, outcome.area):
         runner.could_not_boot(outcome.area, AlteredImageError("the kernel differs"))
         outcome = runner.run()
-    return runner, outcome
+    return runner, outcome, asks
+
+
+def _ask_at_console(ask: AtConsole, runner: Runner, device: SimulatedDisk, told: list[str]) -> bool:
+    """As the console does, through the very same functions; True where he will ask again."""
+    fresh = hashlib.sha256(repr((ask.wish, runner.status)).encode()).digest()[:16]
+    wishes: dict[str, Callable[[], None]] = {
+        "restore": lambda: by_hand.restore(runner),
+        "abandon": lambda: by_hand.abandon(runner),
+        "retry": lambda: by_hand.retry(runner, fresh),
+        "install-without-backup": lambda: by_hand.install_without_backup(runner),
+    }
+    device.mark(AT_CONSOLE)
+    try:
+        wishes[ask.wish]()
+    except BootsvcError as exc:
+        told.append(f"technician: {exc}")
+    return ask.repeats
 
 
 def _kernel_is_altered(device: SimulatedDisk, area: Area) -> bool:
@@ -258,7 +282,7 @@ def _disk_on(device: SimulatedDisk) -> Disk:
 
 def _run_os(
     scenario: Scenario,
-    state: State,
+    asks: bool,
     runner: Runner,
     boot: Boot,
     device: SimulatedDisk,
@@ -273,13 +297,12 @@ def _run_os(
         runner.status.transaction if runner.status else bytes(16),
     )
     told.append(f"{running} runs from {boot.area.name.lower()}")
-    asks = state.asks
     try:
         if running in scenario.rejects and boot.is_trial:
             _reject(disk, started, device)
         elif running in scenario.good:
             _confirm(disk, started, device)
-            if state.asks:
+            if asks and not isinstance(scenario.ask, AtConsole):
                 asks = _ask(scenario, disk, device)
     except BootsvcError as exc:
         told.append(f"{running}: {exc}")

@@ -92,6 +92,10 @@ class Started:
     counts: tuple[CopyCounts, ...]
 
 
+def nobody_there(_: Runner) -> None:
+    """No technician does anything."""
+
+
 def cannot_start_nothing(_: Area) -> BootsvcError | None:
     return None
 
@@ -122,8 +126,12 @@ class Machine:
         """Code, phase and boot area of the record."""
         return self.record.status_code, self.record.phase, self.record.boot_area
 
-    def power_on(self) -> Started:
-        """One start of the updater, up to hand-over or halt."""
+    def power_on(self, by_hand: Callable[[Runner], None] = nobody_there) -> Started:
+        """One start of the updater, up to hand-over or halt.
+
+        Args:
+            by_hand: what a technician does at the console before the sequence begins.
+        """
         self.starts += 1
         reporter = QuietReporter()
         fresh_id = hashlib.sha256(self.starts.to_bytes(2, "little")).digest()[:16]
@@ -136,6 +144,7 @@ class Machine:
             failed_in_data=lambda: self.failed_in_data,
         )
         runner = Runner(self.disk, start, reporter)
+        by_hand(runner)
         outcome = runner.run()
         while isinstance(outcome, Boot) and (error := self.cannot_start(outcome.area)):
             runner.could_not_boot(outcome.area, error)

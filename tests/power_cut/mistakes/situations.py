@@ -10,7 +10,17 @@ import os
 from dataclasses import replace
 
 from bootsvc.errors import DeviceError
-from bootsvc.formats.boot_status import AreaRecord, AreaState, Phase, Request, build, parse
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaRecord,
+    AreaState,
+    Failure,
+    Phase,
+    Reason,
+    Request,
+    build,
+    parse,
+)
 from bootsvc.sequence.records import enter
 from bootsvc.units import BLOCK_SIZE
 from tests.images import random_blocks
@@ -19,6 +29,7 @@ from tests.power_cut.scenarios import (
     AS_BEFORE,
     BY_NAME,
     COPIES,
+    DEGRADED,
     HELD,
     IMAGES,
     KERNEL_BLOCK,
@@ -29,6 +40,7 @@ from tests.power_cut.scenarios import (
     TRIES_CUT_OFF,
     UPDATED,
     V2_ON_V1,
+    AtConsole,
     RollBack,
     Scenario,
     StageImage,
@@ -67,6 +79,19 @@ def _with_second_copy_lost(sector_size: int) -> bytearray:
 
 def _with_backup_rotten(sector_size: int) -> bytearray:
     return _rot(settled(sector_size), "backup", V1_V2_BLOCK)
+
+
+def _degraded_and_refused(sector_size: int) -> bytearray:
+    """The update to v3 was refused when backup could not be read, which has passed."""
+    failure = Failure(Phase.CHECK, Reason.NOTHING_TO_FALL_BACK_TO, Area.BACKUP)
+    status = enter(
+        V2_ON_V1,
+        Phase.DEGRADED,
+        primary=area_record("v2", AreaState.BAD),
+        staging=V3_STAGED,
+        last_failure=failure,
+    )
+    return _rot(disk_with(sector_size, status, **HELD, staging="v3"), "primary", V1_V2_BLOCK)
 
 
 def _with_primary_rotten_and_update(sector_size: int) -> bytearray:
@@ -147,6 +172,21 @@ ROTTEN_BACKUP = Scenario(
     ask=RollBack(),
     copies=(),
     end=replace(AS_BEFORE, name="refused", backup="v1 VALID, holds ?"),
+)
+RESTORE_OF_ROTTEN_BACKUP = replace(
+    ROTTEN_BACKUP,
+    name="restore-of-rotten-backup",
+    about="a technician wants v1 restored, which rotted in backup",
+    ask=AtConsole("restore", repeats=True),
+)
+ENOUGH_TO_FALL_BACK_TO = Scenario(
+    "install-without-backup-for-nothing",
+    "v1 runs from backup, which is whole; a technician wants v3, which hangs, with no backup",
+    _degraded_and_refused,
+    ask=AtConsole("install-without-backup"),
+    good=frozenset({"v1", "v2"}),
+    copies=(),
+    end=replace(DEGRADED, staging="v3 VALID"),
 )
 ROTTEN_PRIMARY = Scenario(
     "update-of-rotten-primary",
