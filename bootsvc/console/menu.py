@@ -127,6 +127,7 @@ class Menu:
             case StaysUntil(at_s):
                 self._closes_at_s = at_s
             case Refused(_, why):
+                self._show(self._page)
                 self._note = why
             case Closed():
                 self._show(None)

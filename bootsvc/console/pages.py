@@ -16,7 +16,7 @@ from bootsvc.console.facts import Facts
 from bootsvc.console.render import duration
 from bootsvc.console.reports import Progress, Wait
 from bootsvc.console.texts import Topic, area_in_words, clock, plain
-from bootsvc.formats.boot_status import Area, BootStatus, Reason, Request
+from bootsvc.formats.boot_status import Area, BootStatus, Phase, Reason, Request
 from bootsvc.formats.describe import CODES, PHASES, REQUESTS, describe_reason
 from bootsvc.units import MIB
 
@@ -210,15 +210,17 @@ def _overview(facts: Facts) -> Iterable[tuple[str, str]]:
         yield texts.BECAUSE, _sentence(facts.why)
     yield from _area_rows(facts)
     yield texts.LAST_TRY, _sentence(facts.last_failure or texts.NO_FAILURE)
-    yield texts.WATCHDOG, _sentence(facts.watchdog or texts.NO_WATCHDOG)
 
 
 def _areas(facts: Facts) -> Iterable[tuple[str, str]]:
     yield from _area_rows(facts)
+    yield texts.FALL_BACK, texts.fall_back(facts)
     for area in facts.areas:
-        if area.signed_by:
-            yield "", f"{area.name} is signed by {plain(area.signed_by)}"
-            yield "", area.identity
+        if area.identity:
+            yield texts.IDENTITY.format(area=area.name.capitalize()), area.identity
+    signers = [f"{plain(one.signed_by)} ({one.name})" for one in facts.areas if one.signed_by]
+    if signers:
+        yield texts.SIGNED, ", ".join(signers)
     if facts.status:
         yield texts.BOOTS, facts.status.boot_area.name.lower()
 
@@ -296,7 +298,9 @@ def _machine(facts: Facts) -> Iterable[tuple[str, str]]:
 
 
 def _tries(status: BootStatus) -> str:
-    return f"{status.tries_left} of {status.tries_allowed} trial starts left"
+    if status.phase is not Phase.TRIAL:
+        return texts.NOT_ON_TRIAL.format(allowed=status.tries_allowed)
+    return texts.TRIES_LEFT.format(left=status.tries_left, allowed=status.tries_allowed)
 
 
 def _failed(facts: Facts) -> str:

@@ -81,6 +81,9 @@ REQUEST = "Request"
 TRIES = "Tries"
 STAGED = "Staging"
 FLOOR = "Floor"
+FALL_BACK = "Fall-back"
+SIGNED = "Signed by"
+IDENTITY = "{area} id"
 CODE = "Code"
 BOOTS = "Boots"
 SEQUENCE = "Sequence"
@@ -98,6 +101,7 @@ MIRROR = "Mirror"
 
 NO_RECORD = "Both copies of the boot-status record were lost, or no disk can be used."
 NO_FAILURE = "Nothing is recorded as failed."
+NO_IMAGE = "no image was found there"
 NO_AREAS = "No disk can be used, so nothing is known of any area."
 NO_FAILED_IMAGES = "no image is remembered as failed here"
 NOT_NOW = "not now"
@@ -108,6 +112,8 @@ NO_MIRROR = "none is set"
 NO_DISK = "none can be used"
 NO_WATCHDOG = "nothing is known of one"
 NO_REQUEST = "none"
+TRIES_LEFT = "{left} of {allowed} trial starts are left"
+NOT_ON_TRIAL = "no image is on trial; a new one gets {allowed} starts"
 STAYS = "Nothing happens if nobody answers: the console stays open."
 ALSO_HIDDEN = "This console is locked. Nothing is shown before the password."
 NOTHING_CHANGED = "Nothing was changed."
@@ -147,9 +153,16 @@ NOT_DONE = "Not done: {title}"
 
 CHECKS = {
     "unseen": "not looked at yet",
-    "footed": "its footer reads well; the content was not read in this start (verify reads it)",
-    "verified": "verified: every byte was read in this start and fits its signed digests",
-    "refused": "not usable",
+    "footed": "not read in full in this start",
+    "verified": "every byte verified in this start",
+    "refused": "refused",
+}
+
+FALL_BACKS = {
+    "unseen": "not known yet: the backup was not looked at.",
+    "footed": "not proven in this start; verify backup reads every byte of it.",
+    "verified": "yes: the backup was verified in this start, the machine can fall back to it.",
+    "refused": "no: the backup cannot be used ({problem}).",
 }
 
 
@@ -161,11 +174,20 @@ def plain(text: str) -> str:
 def area_in_words(area: AreaFacts) -> str:
     """Which version is there, and whether it verifies, as one sentence."""
     if not area.identity:
-        state = _state(area.state)
-        problem = f" ({area.problem})" if area.problem and area.state != "empty" else ""
-        return f"{state}; no image was found there{problem}."
-    words = f"{image_in_words(area)}, {_state(area.state)}; {CHECKS[area.check]}"
-    return f"{words}: {area.problem}." if area.problem else f"{words}."
+        if area.state == "empty":
+            return f"{_state(area.state)}."
+        return f"{_state(area.state)}; {plain(area.problem) or NO_IMAGE}."
+    words = f"{image_in_words(area)}, {_state(area.state)}"
+    return f"{words}; {plain(area.problem) or CHECKS[area.check]}."
+
+
+def fall_back(facts: Facts) -> str:
+    """Whether the backup is good, as a sentence."""
+    for area in facts.areas:
+        if area.name == "backup":
+            check = "refused" if area.problem else area.check
+            return FALL_BACKS[check].format(problem=plain(area.problem) or CHECKS["refused"])
+    return NO_AREAS
 
 
 def image_in_words(area: AreaFacts) -> str:
