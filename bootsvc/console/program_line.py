@@ -1,4 +1,4 @@
-"""Finds and opens the line on which a program may drive the console.
+"""The lines on which a program may drive the console.
 
 A virtio-serial port named ``org.bootsvc.console`` where the machine has one; else, by the kernel
 option ``bootsvc.json``, a serial line (``ttyS1``, ``ttyS1,9600``) or the console itself, on which
@@ -9,72 +9,43 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import termios
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from bootsvc.boot.program_peer import DEV, OPEN_FLAGS, has_peer
 from bootsvc.console.program_port import Line
 from bootsvc.errors import SettingsError
 
-PORT_NAME = "org.bootsvc.console"
-"""Name of the virtio-serial port."""
-
-PORTS = Path("/sys/class/virtio-ports")
-DEV = Path("/dev")
 CONSOLE = "console"
 DEFAULT_BAUD = 115200
 
 _SERIAL = re.compile(r"((?:tty|hvc)[A-Za-z]*\d{1,3})(?:,(\d{1,7}))?")
-_OPEN = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def port_node(ports: Path = PORTS) -> Path | None:
-    """The device node of the virtio-serial port; None where there is no such port."""
-    for name in sorted(ports.glob("*/name")):
-        with suppress(OSError):  # it was pulled out meanwhile
-            if name.read_text("ascii", "replace").strip() == PORT_NAME:
-                return DEV / name.parent.name
-    return None
-
-
-def open_line(option: str, node: Path | None) -> Line | None:
-    """The line, open; None where the machine has none.
-
-    Args:
-        option: value of the kernel option ``bootsvc.json``, "" where it is not given; it wins.
-        node: of the virtio-serial port (``port_node``).
+def serial_line(option: str) -> Line:
+    """The line that the kernel option ``bootsvc.json`` names, open.
 
     Raises:
-        SettingsError: the option names no serial line, or a line cannot be opened.
+        SettingsError: it names no serial line, or the line cannot be opened.
     """
-    if not option and node is None:
-        return None
-    try:
-        if option:
-            return _serial_line(option)
-        return VirtioLine(os.open(str(node), _OPEN))
-    except (OSError, termios.error) as exc:
-        raise SettingsError(f"no program can reach the console: {exc}") from exc
-
-
-def _serial_line(option: str) -> Line:
-    if option == CONSOLE:
-        return SerialLine(CONSOLE, os.open(DEV / CONSOLE, _OPEN), None)
     found = _SERIAL.fullmatch(option)
     baud = int(found[2] or DEFAULT_BAUD) if found else 0
     speed = getattr(termios, f"B{baud}", None) if baud else None
-    if found is None or speed is None:
+    if option != CONSOLE and speed is None:
         raise SettingsError(
             f"kernel option bootsvc.json: no serial line {option[:40]!r}",
-            hint="bootsvc.json=ttyS1, ttyS1,9600 or console",
+            hint="bootsvc.json=ttyS1, bootsvc.json=ttyS1,9600 or bootsvc.json=console",
         )
-    return SerialLine(found[1], os.open(DEV / found[1], _OPEN), speed)
+    name = found[1] if found else CONSOLE
+    try:
+        return SerialLine(name, os.open(DEV / name, OPEN_FLAGS), speed)
+    except (OSError, termios.error) as exc:
+        raise SettingsError(f"no program can reach the console on {name}: {exc}") from exc
 
 
 class VirtioLine:
-    """A virtio-serial port; see ``Line``."""
+    """A virtio-serial port (``program_peer``); see ``Line``."""
 
     name = "virtio-serial"
 
@@ -86,11 +57,8 @@ class VirtioLine:
         return self._fd
 
     def has_peer(self) -> bool:
-        """Whether the host's end is connected: the kernel says that it hung up where it is not."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
-        return not any(events & gone for _, events in poll.poll(0))
+        """See ``Line``."""
+        return has_peer(self._fd)
 
     def close(self) -> None:
         """See ``Line``."""

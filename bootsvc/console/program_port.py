@@ -92,6 +92,7 @@ class ProgramPort:
         self._outbox = Outbox(lambda count: messages.line(messages.lost(count)))
         self._known: Facts | None = None
         self._goes_on_at_s: float | None = None
+        self._held_by = ""  # the tag of a hold that is not answered yet
         self._is_let_in = False
         self._has_peer = False
         self.tick(0.0)
@@ -105,11 +106,20 @@ class ProgramPort:
         """See ``FrontEnd``."""
         return self._line.fileno() if self._has_peer else -1
 
-    def feed(self, data: bytes, now_s: float) -> list[Command]:
+    def read(self) -> bytes:
         """See ``FrontEnd``."""
+        try:
+            data = os.read(self._line.fileno(), READ_SIZE)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
         if not data:
             self._lose_peer()
-            return []
+        return data
+
+    def feed(self, data: bytes, now_s: float) -> list[Command]:
+        """See ``FrontEnd``."""
         commands = []
         for request in self._lines.feed(data):
             command = self._command_of(request, now_s)
@@ -136,27 +146,6 @@ class ProgramPort:
         if message is not None:
             self._put(message, is_passing=isinstance(event, Progress | Wait))
         self._send()
-
-    def hears_hold(self, seconds: float, clock_s: float) -> bool:
-        """Whether the peer's first words, waited for so long, are a request to hold.
-
-        For a start that waits for no key: bytes that were sent before the port was open need a
-        moment to arrive. Returns at once where nobody is connected.
-        """
-        deadline = time.monotonic() + seconds
-        while self._has_peer and (left := deadline - time.monotonic()) > 0:
-            if not select.select([self], [], [], left)[0]:
-                break
-            if any(isinstance(one, Hold) for one in self.feed(self.read(), clock_s)):
-                return True
-        return False
-
-    def read(self) -> bytes:
-        """What has arrived; empty where the peer has hung up."""
-        try:
-            return os.read(self._line.fileno(), READ_SIZE)
-        except OSError:
-            return b""
 
     def close(self) -> None:
         """See ``FrontEnd``. The last messages are pushed for ``CLOSING_S`` at most."""
@@ -185,6 +174,7 @@ class ProgramPort:
     def _lose_peer(self) -> None:
         """Whoever comes next gets nothing of what this one left, its open door least of all."""
         self._has_peer = self._is_let_in = False
+        self._held_by = ""
         self._lines.forget()
         self._outbox.forget()
 
@@ -225,7 +215,8 @@ class ProgramPort:
             case AskUnlock(password, request_id):
                 self._try_password(password, request_id, now_s)
             case AskHold(request_id):
-                return Hold(self._tag(_HOLD, request_id))
+                self._held_by = self._tag(_HOLD, request_id)
+                return Hold(self._held_by)
             case _ if not self._is_open:
                 self._put(answer_to(request.id, messages.error("the console is locked: unlock")))
             case AskFacts(request_id):
@@ -270,7 +261,9 @@ class ProgramPort:
         """What the peer is told of an event; None where it may not know yet."""
         match event:
             case Told(known, tag):
-                answer, request_id = self._untag(tag)
+                # What opens the console is answered by the first facts that it tells everybody.
+                answer, request_id = self._untag(tag or self._held_by)
+                self._held_by = ""
                 message = self._told_message(known, answer)
                 return None if message is None else answer_to(request_id, message)
             case StaysUntil():

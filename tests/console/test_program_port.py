@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from bootsvc.boot import program_peer
+from bootsvc.boot.program_peer import PORT_NAME
 from bootsvc.console.action_table import ACTIONS
 from bootsvc.console.actions import Outcome
 from bootsvc.console.facts import Facts
@@ -29,14 +31,9 @@ from bootsvc.console.front_end import (
     StaysUntil,
     Told,
 )
+from bootsvc.console.knock import knocked
 from bootsvc.console.lock import Gate
-from bootsvc.console.program_line import (
-    PORT_NAME,
-    SerialLine,
-    VirtioLine,
-    open_line,
-    port_node,
-)
+from bootsvc.console.program_line import SerialLine, VirtioLine, serial_line
 from bootsvc.console.program_port import CLOSING_S, ProgramPort
 from bootsvc.console.reports import Progress, Said
 from bootsvc.errors import SettingsError
@@ -54,7 +51,8 @@ class Host:
         self.end, ours = socket.socketpair()
         self.end.setblocking(False)
         ours.setblocking(False)
-        self.port = ProgramPort(VirtioLine(ours.detach()), gate, ACTIONS)
+        self.fd = ours.detach()
+        self.port = ProgramPort(VirtioLine(self.fd), gate, ACTIONS)
         self.now_s = 100.0
         self.is_closed = False
 
@@ -70,6 +68,17 @@ class Host:
         except BlockingIOError:
             return []
         return [json.loads(line) for line in data.splitlines()]
+
+    def reconnect(self) -> None:
+        """Another program comes; the port's own end stays open, as a virtio-serial port does."""
+        self.end.close()
+        self.port.tick(self.now_s)
+        self.end, ours = socket.socketpair()
+        self.end.setblocking(False)
+        ours.setblocking(False)
+        os.dup2(ours.fileno(), self.fd)
+        ours.close()
+        self.port.tick(self.now_s)
 
     def close_port(self) -> None:
         if not self.is_closed:
@@ -217,18 +226,20 @@ def test_a_peer_that_hangs_up_is_waited_for_without_a_file_to_wait_on(host: Host
     host.port.show(Said("nobody hears this"))
 
 
-def test_an_end_of_file_is_a_hang_up(host: Host) -> None:
-    assert host.port.feed(b"", 0.0) == []
+def test_an_end_of_file_is_a_hang_up_and_silence_is_none(host: Host) -> None:
+    assert host.port.read() == b""
+    assert host.port.has_peer
+    host.end.close()
+    assert host.port.read() == b""
     assert host.port.fileno() == -1
 
 
-def test_whoever_connects_later_is_greeted_with_what_is_known(host: Host) -> None:
-    host.heard()
+def test_whoever_connects_later_is_greeted_with_what_is_known_and_finds_nothing_left(
+    host: Host,
+) -> None:
     host.port.show(Told(FACTS))
     host.port.feed(b'{"do":"perform","act', 0.0)
-    host.port.feed(b"", 0.0)  # one peer leaves; the port's socket stays, as the port does
-    host.heard()
-    host.port.tick(0.0)
+    host.reconnect()
     (hello,) = host.heard()
     assert hello["facts"]["next"] == "start primary"
     (hold,) = host.ask(do="hold")
@@ -278,9 +289,7 @@ def test_the_password_opens_and_wrong_ones_slow_down(locked: Host) -> None:
 
 def test_an_open_door_closes_behind_the_peer_that_opened_it(locked: Host) -> None:
     locked.ask(do="unlock", password=PASSWORD)
-    locked.heard()
-    locked.port.feed(b"", 0.0)
-    locked.port.tick(0.0)
+    locked.reconnect()
     assert locked.heard()[0]["is_locked"] is True
     assert locked.ask(do="facts") == []
 
@@ -292,32 +301,26 @@ def test_work_under_way_is_shown_by_a_locked_console_as_on_every_serial_line(loc
     assert [one["tell"] for one in locked.heard()] == ["say", "progress"]
 
 
-# --- a start that waits for no key ---------------------------------------------------------------
+# --- before the console is open ------------------------------------------------------------------
 
 
-def test_a_hold_that_was_sent_before_is_heard(host: Host) -> None:
-    host.end.sendall(b'{"do":"facts"}\n{"do":"hold"}\n')
-    assert host.port.hears_hold(5.0, 0.0)
+def test_a_hold_that_was_sent_before_the_port_was_open_is_a_knock(host: Host) -> None:
+    host.end.sendall(b'{"do":"facts"}\n{"do":"hold","id":"1"}\n')
+    asked: list[object] = []
+    who = knocked(
+        [host.port], 5.0, looked=lambda: None, others=lambda _, command: asked.append(command)
+    )
+    assert who is host.port
+    assert len(asked) == 1
+    host.heard()
+    host.port.show(Told(FACTS))
+    host.port.show(Told(FACTS))
+    assert [one.get("id") for one in host.heard()] == ["1", None]
 
 
-def test_who_asks_for_something_else_does_not_hold_the_start(host: Host) -> None:
+def test_who_asks_for_something_else_does_not_knock(host: Host) -> None:
     host.end.sendall(b'{"do":"facts"}\n')
-    assert not host.port.hears_hold(0.05, 0.0)
-
-
-def test_where_nobody_is_connected_nothing_is_waited_for(host: Host) -> None:
-    host.end.close()
-    host.port.tick(0.0)
-    began = time.monotonic()
-    assert not host.port.hears_hold(30.0, 0.0)
-    assert time.monotonic() - began < 5
-
-
-def test_a_peer_that_hangs_up_at_once_is_not_waited_for_any_longer(host: Host) -> None:
-    host.end.close()
-    began = time.monotonic()
-    assert not host.port.hears_hold(30.0, 0.0)
-    assert time.monotonic() - began < 5
+    assert not knocked([host.port], 0.05, looked=lambda: None, others=lambda *_: None)
 
 
 # --- lines ---------------------------------------------------------------------------------------
@@ -327,14 +330,26 @@ def test_the_port_is_found_by_its_name(tmp_path: Path) -> None:
     for node, name in (("vport1p1", "org.bootsvc.lab"), ("vport1p2", PORT_NAME)):
         (tmp_path / node).mkdir()
         (tmp_path / node / "name").write_text(f"{name}\n")
-    assert port_node(tmp_path) == Path("/dev/vport1p2")
+    assert program_peer.port_node(tmp_path) == Path("/dev/vport1p2")
     (tmp_path / "vport1p2/name").write_text("com.redhat.spice.0\n")
-    assert port_node(tmp_path) is None
-    assert port_node(tmp_path / "absent") is None
+    assert program_peer.port_node(tmp_path) is None
+    assert program_peer.port_node(tmp_path / "absent") is None
 
 
-def test_a_machine_without_port_and_option_has_no_line() -> None:
-    assert open_line("", None) is None
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_port_counts_only_where_somebody_is_connected(
+    *, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, guest = socket.socketpair()
+    if not is_there:
+        host.close()
+    monkeypatch.setattr(program_peer, "open_port", lambda: os.dup(guest.fileno()))
+    fd = program_peer.open_port_with_peer()
+    assert (fd is not None) == is_there
+    if fd is not None:
+        os.close(fd)
+    guest.close()
+    host.close()
 
 
 @pytest.mark.parametrize(
@@ -342,15 +357,13 @@ def test_a_machine_without_port_and_option_has_no_line() -> None:
 )
 def test_an_option_that_names_no_serial_line_is_refused_with_the_right_form(option: str) -> None:
     with pytest.raises(SettingsError, match="no serial line") as caught:
-        open_line(option, None)
+        serial_line(option)
     assert "ttyS1,9600" in (caught.value.hint or "")
 
 
-def test_a_line_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no program can reach the console"):
-        open_line("", tmp_path / "vport0p9")
-    with pytest.raises(SettingsError, match="no program can reach the console"):
-        open_line("ttyS987", None)
+def test_a_line_that_cannot_be_opened_is_told() -> None:
+    with pytest.raises(SettingsError, match="no program can reach the console on ttyS987"):
+        serial_line("ttyS987")
 
 
 def test_a_serial_line_carries_bytes_as_they_are_and_is_left_as_it_was_found() -> None:
