@@ -38,6 +38,13 @@ class Settings:
             progress, 0 = none.
         confirm_limit_s: how long a trial may run unconfirmed.
         disk_wait_s: how long the updater waits for its disk to appear.
+        console_wait_s: how long every start waits for a key that opens the console, 0 = not at all.
+        console_idle_s: how long an open console waits for an answer before the start goes on, 0 =
+            for ever.
+        progress_s: between two lines of progress where nobody is known to look.
+        console_locked_while_updating: an update is a forced one: progress is visible, and no key
+            stops it (F0.11).
+        forced_lock_s: how long a forced update may make no progress before the machine restarts.
         console_password: opens the technician's console, as `trust.password` stores it; empty = the
             console is open, "nobody" = it opens to nobody.
         console_shell: a shell may be opened from the console, and where nothing can be started.
@@ -54,6 +61,11 @@ class Settings:
     work_watchdog_s: int = 300
     confirm_limit_s: int = 300
     disk_wait_s: int = 10
+    console_wait_s: int = 2
+    console_idle_s: int = 300
+    progress_s: int = 5
+    console_locked_while_updating: bool = False
+    forced_lock_s: int = 600
     console_password: str = ""
     console_shell: bool = True
     grub_password: str = ""
@@ -72,6 +84,10 @@ RANGES = {
     "work_watchdog_s": (0, 2000),
     "confirm_limit_s": (10, 86400),
     "disk_wait_s": (0, 600),
+    "console_wait_s": (0, 60),
+    "console_idle_s": (0, 86400),
+    "progress_s": (1, 60),
+    "forced_lock_s": (10, 2000),
 }
 """Lowest and highest value of each number."""
 
@@ -82,6 +98,10 @@ KERNEL_OPTIONS = (
     "work_watchdog_s",
     "confirm_limit_s",
     "disk_wait_s",
+    "console_wait_s",
+    "console_idle_s",
+    "progress_s",
+    "console_locked_while_updating",
 )
 """The settings that may be changed for one start as ``bootsvc.NAME=VALUE``."""
 
@@ -200,7 +220,7 @@ def with_kernel_options(settings: Settings, options: Mapping[str, str]) -> Setti
         text = options.get(f"bootsvc.{key}")
         if text is None:
             continue
-        if key == "restore":
+        if isinstance(getattr(_DEFAULTS, key), bool):
             if text not in ("on", "off"):
                 raise SettingsError(f"kernel option bootsvc.{key}: on or off, not {text!r}")
             values[key] = text == "on"

@@ -119,6 +119,10 @@ def test_kernel_options_change_the_settings_of_one_start() -> None:
         "bootsvc.work_watchdog_s": "20",
         "bootsvc.confirm_limit_s": "30",
         "bootsvc.disk_wait_s": "60",
+        "bootsvc.console_wait_s": "0",
+        "bootsvc.console_idle_s": "0",
+        "bootsvc.progress_s": "1",
+        "bootsvc.console_locked_while_updating": "on",
         "bootsvc.area": "primary",  # a fact, and no setting
         "tries": "9",
     }
@@ -130,6 +134,10 @@ def test_kernel_options_change_the_settings_of_one_start() -> None:
         work_watchdog_s=20,
         confirm_limit_s=30,
         disk_wait_s=60,
+        console_wait_s=0,
+        console_idle_s=0,
+        progress_s=1,
+        console_locked_while_updating=True,
     )
     assert with_kernel_options(DEFAULTS, {}) == DEFAULTS
 
@@ -140,6 +148,7 @@ def test_what_is_no_kernel_option_cannot_be_changed_by_one() -> None:
         "compatible",
         "restore_retries",
         "crash_limit",
+        "forced_lock_s",
         "console_password",
         "console_shell",
         "grub_password",
@@ -156,6 +165,8 @@ def test_what_is_no_kernel_option_cannot_be_changed_by_one() -> None:
         ("tries", "0", "between 1 and 20"),
         ("tries", "21", "between 1 and 20"),
         ("restore", "true", "on or off"),
+        ("console_wait_s", "61", "between 0 and 60"),
+        ("console_locked_while_updating", "1", "on or off"),
     ],
 )
 def test_a_bad_kernel_option_is_refused_by_name(key: str, text: str, words: str) -> None:
