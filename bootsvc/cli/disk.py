@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import Progress, show
 from bootsvc.cli.parsing import Groups, natural, new_command, new_group, size_argument
+from bootsvc.errors import SettingsError
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ def add_commands(groups: Groups) -> None:
         type=natural,
         default=1,
         help="how long Esc calls up the boot menu; 0 starts at once (default: 1)",
+    )
+    what.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="the site's bootsvc.toml: its grub_password locks the boot menu",
     )
     sizes = create.add_argument_group("sizes, such as 64M or 2G")
     for option, words in (
@@ -141,6 +148,7 @@ def run_create(args: argparse.Namespace) -> ExitCode:
         confirmed=args.confirmed,
         options=args.append,
         menu_seconds=args.menu_seconds,
+        grub_password=_grub_password(args.settings),
     )
     shown = _Shown()
     try:
@@ -149,6 +157,17 @@ def run_create(args: argparse.Namespace) -> ExitCode:
         shown.end()
     show(summary(args.out, layout, footer, confirmed=args.confirmed))
     return ExitCode.OK
+
+
+def _grub_password(settings: Path | None) -> str:
+    """What the site's settings say. Raises SettingsError: the file is not there, or is wrong."""
+    from bootsvc.settings import load
+
+    if settings is None:
+        return ""
+    if not settings.is_file():
+        raise SettingsError(f"{settings}: no such file")
+    return load(settings).grub_password
 
 
 def run_show(args: argparse.Namespace) -> ExitCode:

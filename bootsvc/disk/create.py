@@ -7,12 +7,14 @@ done under a temporary name beside the target; only a finished disk gets the nam
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootsvc.disk import data, esp, grub
 from bootsvc.disk.boot_menu import menu_config
+from bootsvc.disk.grub_lock import check_locks
 from bootsvc.disk.partition import DiskLayout, write_table
 from bootsvc.disk.tools import require_tools
 from bootsvc.errors import ImageTooLargeError, StorageError
@@ -26,7 +28,7 @@ from bootsvc.formats.boot_status import (
     StatusCode,
 )
 from bootsvc.storage.device import DirectDevice
-from bootsvc.storage.disk import disk_on
+from bootsvc.storage.disk import Disk, disk_on
 from bootsvc.storage.image_area import (
     CopyCounts,
     Footer,
@@ -101,6 +103,61 @@ def first_status(footer: Footer, layout_hash: bytes, *, confirmed: bool) -> Boot
     )
 
 
+@dataclass(frozen=True)
+class Work:
+    """All that a disk is made from, looked through before anything is written.
+
+    Attributes:
+        source: the image file, open.
+        footer, leaves: of the image.
+        esp: what goes on the boot partition.
+    """
+
+    layout: DiskLayout
+    contents: DiskContents
+    source: DirectDevice
+    footer: Footer
+    leaves: bytes
+    esp: esp.EspContents
+
+
+@contextmanager
+def prepared(layout: DiskLayout, contents: DiskContents) -> Iterator[Work]:
+    """Look through all that goes on a disk; nothing is written.
+
+    Raises:
+        StorageError: an input cannot be read.
+        ImageTooLargeError: the image does not fit an area.
+        LayoutError: two slots of kernel and initramfs do not fit the ESP.
+        ImageError, FormatError: the image file is incomplete, altered or none at all.
+        SettingsError: kernel options or a password that GRUB's configuration cannot hold, or an
+            updater that locks its console without one.
+        ToolError: a program is missing (its package is named).
+    """
+    for path in (contents.image, contents.kernel, contents.initramfs):
+        if not path.is_file():
+            raise StorageError(f"{path}: no such file")
+    require_tools(TOOLS)
+    esp.check_fits(layout, contents.kernel, contents.initramfs)
+    check_locks(contents.initramfs, contents.grub_password)
+    config = menu_config(
+        contents.options, seconds=contents.menu_seconds, password=contents.grub_password
+    )
+    boot = esp.EspContents(
+        contents.kernel, contents.initramfs, config, grub.make_image(grub.EFI, layout)
+    )
+    with DirectDevice(contents.image, writable=False) as source:
+        footer = read_footer(source)
+        needed, room = footer.locator.total_size, layout["primary"].size
+        if needed > room:
+            raise ImageTooLargeError(
+                f"{contents.image} needs {describe_size(needed)}, an area has"
+                f" {describe_size(room)}",
+                hint=f"give --area-size {-(-needed >> 20)}M or more",
+            )
+        yield Work(layout, contents, source, footer, read_leaves(source, footer), boot)
+
+
 def create_disk(
     out: Path,
     layout: DiskLayout,
@@ -119,73 +176,50 @@ def create_disk(
         progress: told what is being done.
 
     Raises:
-        StorageError: `out` exists already and `force` is not set, or an input cannot be read.
-        ImageTooLargeError: the image does not fit an area; nothing was written.
-        LayoutError: two slots of kernel and initramfs do not fit the ESP; nothing was written.
-        ImageError, FormatError: the image file is incomplete, altered or none at all.
-        SettingsError: kernel options or a password that GRUB's configuration cannot hold.
-        ToolError: a program is missing (its package is named) or failed.
+        StorageError: `out` exists already and `force` is not set.
+        BootsvcError: as `prepared`; nothing was written.
+        ToolError: a program failed.
     """
     if out.exists() and not force:
         raise StorageError(f"{out} exists already", hint="use --force to replace it")
-    for path in (contents.image, contents.kernel, contents.initramfs):
-        if not path.is_file():
-            raise StorageError(f"{path}: no such file")
-    require_tools(TOOLS)
-    esp.check_fits(layout, contents.kernel, contents.initramfs)
-    config = menu_config(
-        contents.options, seconds=contents.menu_seconds, password=contents.grub_password
-    )
-    efi_program = grub.make_image(grub.EFI, layout)
-    with DirectDevice(contents.image, writable=False) as source:
-        footer = read_footer(source)
-        needed, room = footer.locator.total_size, layout["primary"].size
-        if needed > room:
-            raise ImageTooLargeError(
-                f"{contents.image} needs {describe_size(needed)}, an area has"
-                f" {describe_size(room)}",
-                hint=f"give --area-size {-(-needed >> 20)}M or more",
-            )
-        leaves = read_leaves(source, footer)
+    with prepared(layout, contents) as work:
         part = out.with_name(f".{out.name}.{os.getpid()}.part")
         try:
-            progress("partition table", 0, 0)
-            _make_blank(part, layout.size)
-            write_table(part, layout)
-            if layout.boots_from_bios:
-                grub.install(part, layout)
-            progress("file systems", 0, 0)
-            esp.make(
-                part,
-                layout,
-                esp.EspContents(contents.kernel, contents.initramfs, config, efi_program),
-            )
+            make_frame(part, work, layout.size, progress)
             data.make(part, layout)
-            _fill_areas(part, layout, contents, source, footer, leaves, progress)
+            with DirectDevice(part, writable=True) as device:
+                # A file does not know its sector size.
+                device.sector_size = layout.sector_size
+                fill_areas(disk_on(device), work, progress)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
-    return footer
+    return work.footer
 
 
-def _make_blank(path: Path, size: int) -> None:
+def make_frame(path: Path, work: Work, size: int, progress: Progress) -> None:
+    """Make a new, sparse disk file of `size` bytes with all but the data partition and images.
+
+    Raises:
+        ToolError: a program failed.
+        LayoutError: GRUB does not fit its partition.
+    """
+    progress("partition table", 0, 0)
     with path.open("xb") as file:
         file.truncate(size)
+    write_table(path, work.layout)
+    if work.layout.boots_from_bios:
+        grub.install(path, work.layout)
+    progress("file systems", 0, 0)
+    esp.make(path, work.layout, work.esp)
 
 
-def _fill_areas(
-    path: Path,
-    layout: DiskLayout,
-    contents: DiskContents,
-    source: DirectDevice,
-    footer: Footer,
-    leaves: bytes,
-    progress: Progress,
-) -> None:
+def fill_areas(disk: Disk, work: Work, progress: Progress) -> None:
     """Copy the image, read it back, and only then write the record that names it."""
-    targets = (Area.PRIMARY, Area.BACKUP) if contents.confirmed else (Area.STAGING,)
+    confirmed = work.contents.confirmed
+    targets = (Area.PRIMARY, Area.BACKUP) if confirmed else (Area.STAGING,)
     # Each area is gone through twice: written, then read back.
-    total = 2 * len(targets) * len(leaves) // 32 * 4096
+    total = 2 * len(targets) * len(work.leaves) // 32 * 4096
     done = 0
 
     def tick(length: int) -> None:
@@ -193,14 +227,8 @@ def _fill_areas(
         done += length
         progress("image", done, total)
 
-    with DirectDevice(path, writable=True) as device:
-        # A file does not know its sector size.
-        device.sector_size = layout.sector_size
-        disk = disk_on(device)
-        for area in targets:
-            copy_image(source, disk.areas[area], footer, leaves, CopyCounts(), tick)
-            verify_copy(disk.areas[area], footer, leaves, tick)
-        progress("boot-status record", 0, 0)
-        disk.status.replace(
-            first_status(footer, disk.gpt.layout_hash(), confirmed=contents.confirmed)
-        )
+    for area in targets:
+        copy_image(work.source, disk.areas[area], work.footer, work.leaves, CopyCounts(), tick)
+        verify_copy(disk.areas[area], work.footer, work.leaves, tick)
+    progress("boot-status record", 0, 0)
+    disk.status.replace(first_status(work.footer, disk.gpt.layout_hash(), confirmed=confirmed))

@@ -19,6 +19,8 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "debugfs": "e2fsprogs",
     "grub-mkimage": "grub-common",
+    "xz": "xz-utils",
+    "lsblk": "util-linux",
 }
 """The Debian package of each tool."""
 

@@ -32,24 +32,27 @@ class Disk:
         return _only(self.gpt, role, self.device.name)
 
 
-def disk_on(device: Device) -> Disk:
+def disk_on(device: Device, gpt: Gpt | None = None) -> Disk:
     """The parts of the disk on ``device``.
+
+    Args:
+        gpt: the table to go by, where it is not yet on the device.
 
     Raises:
         FormatError: no valid partition table.
         LayoutError: a partition of ours is missing, doubled or too small.
     """
-    gpt = parse_gpt(device.read_at, device.size, device.sector_size)
+    table = gpt or parse_gpt(device.read_at, device.size, device.sector_size)
 
     def window(role: str) -> Window:
-        part = _only(gpt, role, device.name)
+        part = _only(table, role, device.name)
         return Window(device, NAMES[role], part.offset, part.size)
 
     status = window("status")
     if status.size < COPY_OFFSETS[-1] + BLOCK_SIZE:
         raise LayoutError(f"{status.name}: {status.size} bytes hold only one copy of the record")
     areas = {area: window(role) for area, role in ROLE_OF_AREA.items()}
-    return Disk(device, gpt, StatusStore(status), areas)
+    return Disk(device, table, StatusStore(status), areas)
 
 
 @contextmanager
