@@ -255,7 +255,7 @@ def _imports_of(package: Path) -> set[str]:
                 found.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module)
-    return {name for name in found if not _left_out(name)} - {"__future__"}
+    return {name for name in found if not _left_out(name)} - {"__future__", "_typeshed"}
 
 
 def _left_out(module: str) -> bool:
