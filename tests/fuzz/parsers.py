@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from bootsvc.boot.cmdline import compose, image_words, parse_options, same_options
+from bootsvc.console.protocol import LONGEST_LINE, LONGEST_TEXT, AskPerform, Lines
 from bootsvc.errors import AlteredImageError, FormatError
 from bootsvc.formats import boot_status, failed_list
 from bootsvc.formats.describe import describe_failure, next_start, why_next_start
@@ -251,6 +252,21 @@ def handover(data: bytes) -> None:
         if found is not None:
             assert len(found.started.identity) == 32
             assert len(found.started.transaction) == 16
+
+
+def requests(data: bytes) -> None:
+    """However the bytes are cut up, the same requests come of them, and only a line is kept."""
+    lines, found = Lines(), []
+    for at in range(0, len(data), 7):
+        found += lines.feed(data[at : at + 7])
+        assert len(lines._held) <= LONGEST_LINE + 1
+    assert found == Lines().feed(data)
+    for one in found:
+        assert repr(one)
+        assert one.id.isprintable()
+        if isinstance(one, AskPerform):
+            texts = (one.action, one.word, *one.arguments, *one.arguments.values())
+            assert all(len(text) <= LONGEST_TEXT and text.isprintable() for text in texts)
 
 
 def settings_toml(data: bytes) -> None:

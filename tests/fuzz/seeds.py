@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bootsvc.boot.cmdline import compose
+from bootsvc.console.protocol import LONGEST_LINE
 from bootsvc.formats import failed_list
 from bootsvc.formats.footer import Locator, Signature, build_locator
 from bootsvc.formats.tree import build_tree, leaves_of
@@ -199,3 +200,11 @@ def zstd_bomb() -> bytes:
         ["zstd", "-qc19"], input=bytes(64 * MIB), capture_output=True, check=True
     ).stdout
     return bzimage(packed + b"size")
+
+
+def requests() -> tuple[bytes, ...]:
+    """Requests of programs: one of each, and one that is as long as it may be."""
+    perform = {"do": "perform", "action": "verify", "arguments": {"area": "all"}, "word": "x"}
+    asked = (perform, {"do": "unlock", "password": "open sesame", "id": "1"}, {"do": "hold"})
+    each = b"".join(json.dumps(one).encode() + b"\r\n" for one in asked)
+    return (each, b'{"do":' + b'"facts"}'.rjust(LONGEST_LINE - 6) + b"\n")

@@ -66,6 +66,11 @@ _ENTRY_WORDS = (
     *(b"linux ", b"initrd ", b"options ", b"version ", b"boot/loader/entries/a.conf\n", b" -> "),
     *(b"boot/vmlinuz-", b"boot/initrd.img-", b"boot/vmlinuz", b"..", b"~", b"\x1e"),
 )
+_REQUEST_WORDS = (
+    *(b'{"do":"%s"' % name for name in (b"facts", b"perform", b"cancel", b"hold", b"unlock")),
+    *(b',"%s":' % name for name in (b"action", b"arguments", b"word", b"password", b"id")),
+    *(b'"\\ud800"', b'"\\u0000"', b"[[[[", b'{"":', b"1e999", b"null", b"}\n", b"\r\n"),
+)
 _ENV_WORDS = (
     *(b"BOOTSVC_AREA=", b"BOOTSVC_IDENTITY=", b"BOOTSVC_TRANSACTION=", b"BOOTSVC_TRIAL=1"),
     *(b"'primary'", b"'backup'", b"\\", b"'"),
@@ -223,6 +228,16 @@ TARGETS = {
             seeds.handovers,
             "handover",
             words=(*_ENV_WORDS, *_OPTION_WORDS),
+        ),
+        Target(
+            "requests",
+            parsers.requests,
+            (),
+            TEXT,
+            seeds.requests,
+            "requests",
+            8 * KIB,
+            words=_REQUEST_WORDS,
         ),
         Target(
             "settings-toml",

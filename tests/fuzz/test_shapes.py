@@ -154,3 +154,20 @@ def test_an_image_file_whose_parts_do_not_fit_is_refused(
     parts = struct.pack("<hhhBB", *shifts, flags, flip) + make_image(b"image").manifest_bytes
     outcome = TARGETS["image-file-repaired"].try_within_bounds(parts + b"\0" + content)
     assert bool(outcome) == (any(shifts) or flags > 0 or flip > 0)
+
+
+request_fields = st.sampled_from(["do", "id", "action", "arguments", "word", "password", "x"])
+request_values = st.one_of(
+    st.sampled_from(["facts", "actions", "perform", "cancel", "hold", "unlock", "verify"]),
+    st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
+    json_values,
+)
+
+
+@few
+@given(st.lists(st.dictionaries(request_fields, request_values, max_size=5), max_size=4))
+def test_any_value_in_any_field_of_a_request_is_taken_or_refused(
+    asked: list[dict[str, object]],
+) -> None:
+    lines = "\n".join(json.dumps(one) for one in asked) + "\n"
+    TARGETS["requests"].try_within_bounds(lines.encode())
