@@ -80,8 +80,18 @@ def write_staging(
         FailedBeforeError: the image failed here before, and ``request`` does not say again.
         StorageError, AlteredImageError: disk or source failed; nothing is asked of the next start.
     """
-    staging, size = disk.areas[Area.STAGING], image.footer.manifest.size
     begun = disk.status.replace(staging_begun(status))
+    counts = fill_staging(disk, image, show_work, chunk_size=chunk_size)
+    disk.status.replace(_with_image_staged(begun, image.record, request))
+    return counts
+
+
+def fill_staging(
+    disk: Disk, image: StagedImage, show_work: ShowWork, *, chunk_size: int = CHUNK_SIZE
+) -> CopyCounts:
+    """Write and read back, and record nothing: for a machine whose record is lost, which will look
+    at what staging holds (DESIGN 3). Arguments and errors are those of ``write_staging``."""
+    staging, size = disk.areas[Area.STAGING], image.footer.manifest.size
     counts = CopyCounts()
     with show_work("write staging", size) as work:
         copy_image(
@@ -90,7 +100,6 @@ def write_staging(
         )  # fmt: skip
     with show_work("read staging back", size) as work:
         verify_copy(staging, image.footer, image.leaves, work.tick)
-    disk.status.replace(_with_image_staged(begun, image.record, request))
     return counts
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootsvc.errors import IncompleteImageError, NoImageError, SizeMismatchError, StorageError
-from bootsvc.storage.device import DirectDevice
+from bootsvc.storage.device import Device, DirectDevice
 from bootsvc.storage.image_area import Footer, read_footer
 from bootsvc.units import BLOCK_SIZE
 
@@ -31,7 +31,7 @@ def read_bimg(path: Path) -> tuple[DirectDevice, Footer]:
         raise StorageError(f"{path} is a folder, not an image file")
     device = DirectDevice(path, writable=False)
     try:
-        return device, _footer_of(device, path)
+        return device, read_file_footer(device)
     except BaseException:
         device.close()
         raise
@@ -45,30 +45,31 @@ def open_bimg(path: Path) -> Iterator[tuple[DirectDevice, Footer]]:
         yield device, footer
 
 
-def _footer_of(device: DirectDevice, path: Path) -> Footer:
-    if device.size % BLOCK_SIZE:
+def read_file_footer(file: Device) -> Footer:
+    """The footer of an image file, wherever it lies. Raises as ``read_bimg`` does."""
+    if file.size % BLOCK_SIZE:
         raise IncompleteImageError(
-            f"{path}: {device.size} bytes are not a whole number of {BLOCK_SIZE}-byte blocks",
+            f"{file.name}: {file.size} bytes are not a whole number of {BLOCK_SIZE}-byte blocks",
             hint="fetch or copy the image again; if it is a root file system: bootsvc image make",
         )
     try:
-        footer = read_footer(device)
+        footer = read_footer(file)
     except NoImageError as exc:
-        if _begins_like_file_system(device):
+        if _begins_like_file_system(file):
             raise IncompleteImageError(
-                f"{path}: it begins with a file system, but its footer is missing",
+                f"{file.name}: it begins with a file system, but its footer is missing",
                 hint="fetch the image again; if it is a root file system: bootsvc image make",
             ) from exc
-        raise NoImageError(f"{path}: not an image file (.bimg)") from exc
-    if footer.locator.total_size != device.size:
+        raise NoImageError(f"{file.name}: not an image file (.bimg)") from exc
+    if footer.locator.total_size != file.size:
         raise SizeMismatchError(
-            f"{path}: its footer claims {footer.locator.total_size} bytes, the file has"
-            f" {device.size}",
+            f"{file.name}: its footer claims {footer.locator.total_size} bytes, the file has"
+            f" {file.size}",
             hint="fetch or copy the image again",
         )
     return footer
 
 
-def _begins_like_file_system(device: DirectDevice) -> bool:
-    head = device.read_at(0, min(device.size, BLOCK_SIZE))
+def _begins_like_file_system(file: Device) -> bool:
+    head = file.read_at(0, min(file.size, BLOCK_SIZE))
     return head.startswith(_SQUASHFS_MAGIC) or head[1080:1082] == _EXT4_MAGIC
