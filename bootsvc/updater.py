@@ -3,7 +3,8 @@
 ``init`` runs it as a child and reads its exit code:
 
     0   everything for switch_root is in /run/bootsvc/handover.env
-    3   nothing may be started; the reason was printed; init opens the rescue shell
+    3   nothing may be started, and the console reached nobody; the reason was printed; init opens
+        the rescue shell
     else  Python died; init says so and starts what the record names
 
 kexec never returns.
@@ -19,16 +20,24 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootsvc.boot.cmdline import parse_options, updater_slot
 from bootsvc.boot.disks import find_disk, partition_node
 from bootsvc.boot.evidence import find_crash
 from bootsvc.boot.handover import RUN_DIR, Handover
 from bootsvc.boot.watchdog import Watchdog
+from bootsvc.console.desk import Desk
+from bootsvc.console.plan import works_of
 from bootsvc.console.reporter import ConsoleReporter
 from bootsvc.errors import BootError, BootsvcError, LayoutError, SettingsError
 from bootsvc.formats.boot_status import Reason
-from bootsvc.formats.describe import describe_failure, describe_reason, next_start
+from bootsvc.formats.describe import (
+    describe_failure,
+    describe_reason,
+    next_start,
+    why_next_start,
+)
 from bootsvc.formats.manifest import BootSection
 from bootsvc.sequence.actions import Boot, Halt
 from bootsvc.sequence.checks import Site
@@ -44,6 +53,9 @@ from bootsvc.storage.disk import ROLE_OF_AREA, Disk
 from bootsvc.storage.image_area import read_footer
 from bootsvc.trust.keys import PublicKey, parse_public_key
 
+if TYPE_CHECKING:
+    from bootsvc.console.actions import Outcome
+
 LAZY_IMPORTS = (
     "encodings.utf_16_le",
     "difflib",
@@ -54,6 +66,12 @@ LAZY_IMPORTS = (
     "bootsvc.boot.backends",
     "bootsvc.boot.data",
     "bootsvc.boot.syscalls",
+    "bootsvc.console.facts_of",
+    "bootsvc.console.loop",
+    "bootsvc.console.person",
+    "bootsvc.console.program_line",
+    "bootsvc.console.program_port",
+    "bootsvc.console.shell",
     "bootsvc.trust.grub_password",
     "bootsvc.trust.password",
 )
@@ -81,6 +99,7 @@ class Surroundings:
     clock: Clock
     reporter: ConsoleReporter
     watchdog: Watchdog
+    desk: Desk
 
 
 def main() -> int:
@@ -94,13 +113,24 @@ def main() -> int:
     settings = settings_for(cmdline, reporter)
     watchdog = Watchdog()
     reporter.say(watchdog.guard_work(settings.work_watchdog_s))
-    reporter.on_progress = watchdog.feed
+    desk = Desk(
+        settings, cmdline, reporter, watchdog, lambda disk: runner_on(disk, settings, reporter)
+    )
+    reporter.on_progress = desk.look
     try:
-        disk = find_disk(settings.disk_wait_s, watchdog.feed)
+        return _run(Surroundings(settings, cmdline, clock, reporter, watchdog, desk))
+    finally:
+        desk.close()
+
+
+def _find_runner(around: Surroundings) -> Runner | str:
+    """The runner of this start, or why no disk can be used, as a sentence."""
+    settings, reporter = around.settings, around.reporter
+    looked = reporter.wait("the disk", settings.disk_wait_s, "the console opens without one")
+    try:
+        return runner_on(find_disk(settings.disk_wait_s, looked), settings, reporter)
     except BootsvcError as exc:
         return _halt(reporter, str(exc), exc.hint)
-    around = Surroundings(settings, cmdline, clock, reporter, watchdog)
-    return _run(runner_on(disk, settings, reporter), around)
 
 
 def runner_on(disk: Disk, settings: Settings, reporter: ConsoleReporter) -> Runner:
@@ -121,7 +151,8 @@ def runner_on(disk: Disk, settings: Settings, reporter: ConsoleReporter) -> Runn
     )
     runner = Runner(disk, start, reporter)
     if runner.status is not None:
-        reporter.say(f"next: {next_start(runner.status)}")
+        reporter.say(f"next: {next_start(runner.status)}; why: {why_next_start(runner.status)}")
+        reporter.plan = works_of(runner.status)
     return runner
 
 
@@ -131,22 +162,77 @@ def _failed_in_data(disk: Disk, reporter: ConsoleReporter) -> tuple[bytes, ...]:
     return failed_images(disk, reporter.say)
 
 
-def _run(runner: Runner, around: Surroundings) -> int:
-    reporter = around.reporter
+def _run(around: Surroundings) -> int:
+    """From the disk to the hand-over, by way of the console where somebody wants it or nothing
+    else is left."""
+    desk = around.desk
+    found = _find_runner(around)
+    runner, problem = (None, found) if isinstance(found, str) else (found, "")
+    is_console_wanted = runner is not None and desk.is_knocked_at(runner)
     while True:
-        outcome = runner.run()
-        if isinstance(outcome, Halt):
-            if runner.status is not None:
-                reporter.say(f"last failure: {describe_failure(runner.status.last_failure)}")
-            return _halt(reporter, describe_reason(outcome.reason), "")
+        chosen: Boot | None = None
+        if runner is None or is_console_wanted:
+            outcome = _console(around, runner, problem)
+            if outcome is None and problem:
+                return HALTED
+            runner, chosen = _after_console(around, runner, outcome)
+            if runner is None:
+                found = _find_runner(around)
+                runner, problem = (None, found) if isinstance(found, str) else (found, "")
+                continue
+        decided = chosen or runner.run()
+        desk.unlock()
+        problem, is_console_wanted = "", desk.is_wanted
+        if isinstance(decided, Halt):
+            problem, is_console_wanted = _halt_for(runner, decided, around.reporter), True
+            continue
+        if is_console_wanted:
+            continue
         decided_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
-            _hand_over(runner, outcome, around, decided_s)
+            _hand_over(runner, decided, around, decided_s)
         except BootsvcError as exc:
             around.watchdog.guard_work(around.settings.work_watchdog_s)
-            runner.could_not_boot(outcome.area, exc)
+            runner.could_not_boot(decided.area, exc)
         else:
             return 0
+
+
+def _halt_for(runner: Runner, decided: Halt, reporter: ConsoleReporter) -> str:
+    if runner.status is not None:
+        reporter.say(f"last failure: {describe_failure(runner.status.last_failure)}")
+    return _halt(reporter, describe_reason(decided.reason), "")
+
+
+def _console(around: Surroundings, runner: Runner | None, problem: str) -> Outcome | None:
+    """What was decided at the console; None where nobody could be reached. Whatever is wrong with
+    the console itself stops no start."""
+    try:
+        return around.desk.open(runner, problem)
+    except Exception as exc:  # noqa: BLE001  # a console that fails must not cost the machine
+        around.reporter.say(f"ALARM the console failed: {type(exc).__name__}: {exc}")
+        return None
+
+
+def _after_console(
+    around: Surroundings, runner: Runner | None, outcome: Outcome | None
+) -> tuple[Runner | None, Boot | None]:
+    """The runner that goes on, and the area that a person chose for this start."""
+    from bootsvc.console.actions import Then
+
+    session = around.desk.session
+    if outcome is None or session is None:
+        return runner, None
+    if outcome.then in (Then.REBOOT, Then.POWER_OFF):
+        from bootsvc.boot.syscalls import power_off, restart
+
+        os.sync()
+        (restart if outcome.then is Then.REBOOT else power_off)()
+    if session.runner is not None and session.runner.status is not None:
+        around.reporter.plan = works_of(session.runner.status)
+    if outcome.then is Then.BOOT:
+        return session.runner, Boot(outcome.area, alarm=outcome.alarm)
+    return session.runner, None
 
 
 def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: float) -> None:
@@ -245,12 +331,13 @@ def _keys(reporter: ConsoleReporter) -> tuple[PublicKey, ...]:
     return tuple(keys)
 
 
-def _halt(reporter: ConsoleReporter, why: str, hint: str) -> int:
+def _halt(reporter: ConsoleReporter, why: str, hint: str) -> str:
+    """Say that this machine cannot go on by itself, and why; returns why."""
     reporter.say(f"HALT: {why}")
     if hint:
         reporter.say(hint)
     reporter.stage("halt")
-    return HALTED
+    return why
 
 
 if __name__ == "__main__":

@@ -26,6 +26,30 @@ from tests.images import KEY
 TRANSACTION = bytes(range(16))
 
 
+class NoDesk:
+    """A console that nobody ever reaches; ``opened``: the problems for which it was tried."""
+
+    is_wanted = False
+    session = None
+
+    def __init__(self, start: Start) -> None:
+        self.look = start.feed
+        self.opened: list[str] = []
+        self.closed = 0
+
+    def is_knocked_at(self, _: object) -> bool:
+        return False
+
+    def unlock(self) -> None:
+        """Nothing is ever locked."""
+
+    def open(self, _: object, problem: str) -> None:
+        self.opened.append(problem)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class Start:
     """A start of the machine on a bench, with everything around the disk made up."""
 
@@ -43,6 +67,7 @@ class Start:
         self.watchdog: list[tuple[object, ...]] = []
         self.unbootable: set[Area] = set()
         self.method = "switch_root"
+        self.desk = NoDesk(self)
         self.monkeypatch = monkeypatch
         self.no_shell = tmp_path / "no-shell"
         read = settings_module.load_built_in
@@ -57,6 +82,7 @@ class Start:
             (updater, "partition_node", self.partition_node),
             (backends, "load", self.load),
             (updater, "Watchdog", lambda: self),
+            (updater, "Desk", lambda *_: self.desk),
         ):
             monkeypatch.setattr(target, name, value)
 

@@ -31,8 +31,8 @@ _ALARM = "ALARM "
 _WATCHDOG = "watchdog: "
 
 
-def facts_of(session: Session, *, slot: str = "", address: str = "", mirror: str = "") -> Facts:
-    """The facts as they are now; see ``Facts`` for the arguments."""
+def facts_of(session: Session, *, slot: str = "") -> Facts:
+    """The facts as they are now; ``slot`` as in ``Facts``."""
     now_s = int(time.time())
     runner = session.runner
     said = [str(entry["text"]) for entry in session.reporter.entries if "text" in entry]
@@ -51,12 +51,17 @@ def facts_of(session: Session, *, slot: str = "", address: str = "", mirror: str
         ),
         watchdog=guards[-1] if guards else "",
         clock_s=now_s if now_s > SANE_CLOCK_S else 0,
-        address=address,
-        mirror=mirror,
+        address=_address(session),
+        mirror=session.mirror,
         is_locked=bool(session.settings.console_password),
         has_shell=session.settings.console_shell,
     )
     return _with_disk(bare, runner) if runner else bare
+
+
+def _address(session: Session) -> str:
+    network = session.network
+    return str(network.address) if network is not None and network.address is not None else ""
 
 
 def _with_disk(bare: Facts, runner: Runner) -> Facts:

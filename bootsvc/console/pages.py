@@ -134,7 +134,7 @@ def render(page: Page, facts: Facts, width: int) -> list[str]:
             lines = [*_title(f"bootsvc {facts.bootsvc}", width)]
             lines += _folded([texts.ALSO_HIDDEN, page.note], width)
         case ForcedPage():
-            lines = _forced(page, width)
+            lines = forced_lines(page, width)
     return [line.rstrip() for line in lines]
 
 
@@ -343,11 +343,12 @@ def _work(page: WorkPage, width: int) -> list[str]:
     return [*lines, "", *_folded([breaks], width)]
 
 
-def _forced(page: ForcedPage, width: int) -> list[str]:
-    lines = _folded([texts.FORCED_TITLE], width)
-    lines += ["-" * width, *_folded(page.log, width), *at_work(page.at, width), ""]
-    release = texts.FORCED_RELEASE.format(limit=duration(page.limit_s))
-    return lines + _folded([texts.FORCED_NO_KEYS, texts.FORCED_SAFE, release], width)
+def forced_lines(page: ForcedPage, width: int) -> list[str]:
+    """The locked form: the same for every machine, so that no facts are needed."""
+    title, *rest = texts.forced(page.limit_s)
+    lines = _title(title, width)
+    lines += [*_folded(page.log, width), *at_work(page.at, width), ""]
+    return lines + _folded(rest, width)
 
 
 def at_work(at: Progress | Wait | None, width: int) -> list[str]:

@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ACTIVE_CONSOLES = Path("/sys/class/tty/console/active")
-DEV = Path("/dev")
-
 SETTLE_S = 0.3
 """How long a terminal may take to answer; what else arrives meanwhile was typed blindly, and is
 dropped."""
@@ -132,15 +129,6 @@ class Terminal:
     def is_own_screen(self) -> bool:
         """A screen of this machine (tty0, tty1 ...), and no line to somewhere else."""
         return self.name.removeprefix("tty").isdecimal()
-
-
-def console_paths(active: Path = ACTIVE_CONSOLES, dev: Path = DEV) -> list[Path]:
-    """The devices of all consoles of the kernel; the one behind /dev/console first."""
-    try:
-        names = active.read_text().split()
-    except OSError:
-        names = []
-    return [dev / name for name in reversed(names)] or [dev / "console"]
 
 
 def open_terminals(paths: Sequence[Path]) -> list[Terminal]:

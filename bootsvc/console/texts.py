@@ -203,6 +203,12 @@ def _state(word: str) -> str:
     return word
 
 
+def forced(limit_s: int) -> tuple[str, ...]:
+    """What a forced update tells whoever stands before it."""
+    release = FORCED_RELEASE.format(limit=duration(limit_s))
+    return FORCED_TITLE, FORCED_NO_KEYS, FORCED_SAFE, release
+
+
 def unattended(facts: Facts, closes_in_s: float | None) -> str:
     """What happens if nobody presses a key, and when."""
     if closes_in_s is None:

@@ -1,0 +1,308 @@
+"""The console's part in one start: who may knock, what is open, and what was chosen.
+
+Made at every start; until somebody knocks it has opened little and imported less. Terminals stay
+open (in raw mode) from the first wait to the hand-over, so that a key typed while the start works
+is heard: it shows that a person is there, and opens the console before the image is started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bootsvc.boot.cmdline import parse_options, updater_slot
+from bootsvc.boot.program_peer import open_port, open_port_with_peer
+from bootsvc.boot.watchdog import Watchdog
+from bootsvc.console.plan import works_of
+from bootsvc.console.reporter import ConsoleReporter, PlainLines
+from bootsvc.console.screens import console_paths, writers_of
+from bootsvc.errors import BootsvcError
+from bootsvc.sequence.runner import Runner
+from bootsvc.settings import Settings
+from bootsvc.storage.disk import Disk
+
+if TYPE_CHECKING:
+    from bootsvc.console.actions import Outcome
+    from bootsvc.console.forced import ForcedScreen
+    from bootsvc.console.front_end import Command, FrontEnd
+    from bootsvc.console.lock import Gate
+    from bootsvc.console.menu import Menu
+    from bootsvc.console.perform import Session
+    from bootsvc.console.terminal import Terminal
+
+ATTENDED_INTERVAL_S = 1.0
+"""Between two lines of progress as soon as somebody has shown up."""
+
+LOOK_S = 0.5
+"""Between two looks at the lines while the start works."""
+
+HELD_EARLY_S = 0.3
+"""How long a program's word ``hold`` may take to arrive where the start waits for no key."""
+
+
+class Desk:
+    """See above.
+
+    Attributes:
+        session: of the console, once it was needed; its runner may be another after a while.
+        is_wanted: somebody knocked while the start worked.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cmdline: str,
+        reporter: ConsoleReporter,
+        watchdog: Watchdog,
+        start_on: Callable[[Disk], Runner],
+    ) -> None:
+        self.session: Session | None = None
+        self.is_wanted = False
+        self._settings = settings
+        self._slot = updater_slot(cmdline)
+        self._program_option = parse_options(cmdline).get("bootsvc.json", "")
+        self._reporter = reporter
+        self._watchdog = watchdog
+        self._start_on = start_on
+        self._terminals: list[Terminal] = []
+        self._front_ends: list[FrontEnd] = []  # who may knock
+        self._program: FrontEnd | None = None
+        self._gate_of_this_start: Gate | None = None
+        self._runner: Runner | None = None
+        self._is_locked = False
+        self._forced: dict[str, ForcedScreen] = {}
+        self._looked_s = 0.0
+        self._lines = PlainLines()
+        writers = writers_of(console_paths()[1:])
+        self._mirrors = {name: PlainLines(write) for name, write in writers.items()}
+        reporter.listeners[:] = [self._lines, *self._mirrors.values()]
+        self._set_interval(float(settings.progress_s))
+
+    # --- before the console is open -------------------------------------------------------------
+
+    def is_knocked_at(self, runner: Runner) -> bool:
+        """Whether somebody wants the console, asked at the start and waited for by setting."""
+        if self._settings.console_locked_while_updating and works_of(runner.status):
+            self._lock()
+            return False
+        seconds = self._settings.console_wait_s
+        self._open_program_line(with_peer_only=not seconds)
+        if not seconds and self._program is None:
+            return False
+        from bootsvc.console.knock import knocked
+
+        self._runner = runner
+        if seconds:
+            self._reporter.say(f"press a key within {seconds} s for the console")
+            self._open_terminals()
+        wait_s = seconds or HELD_EARLY_S
+        self._announce(wait_s)
+        who = knocked(self._front_ends, wait_s, looked=self._watchdog.feed, others=self._answer)
+        if who is not None:
+            self._attend()
+        return who is not None
+
+    def look(self) -> None:
+        """A step of the start's work is done: feed the watchdog; see whether somebody knocks."""
+        self._watchdog.feed()
+        now_s = time.monotonic()
+        if not self._front_ends or now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        from bootsvc.console.front_end import Hold
+        from bootsvc.console.knock import gather
+
+        for front_end, command in gather(self._front_ends, 0.0):
+            if not isinstance(command, Hold):
+                self._answer(front_end, command)
+            elif not self.is_wanted:
+                self._knocked_at_work()
+
+    def _knocked_at_work(self) -> None:
+        self._attend()
+        if self._is_locked:
+            self._reporter.say("locked: an update is being installed, and no key stops it")
+            return
+        self.is_wanted = True
+        self._reporter.say("the console opens as soon as this work is done")
+
+    # --- a forced update -------------------------------------------------------------------------
+
+    def _lock(self) -> None:
+        """Progress is visible, and nothing can be cancelled, until the work has ended; without any
+        progress the watchdog restarts the machine (F0.11)."""
+        from bootsvc.console import texts
+        from bootsvc.console.forced import ForcedScreen
+
+        limit_s = self._settings.forced_lock_s
+        work_s = self._settings.work_watchdog_s
+        self._is_locked = True
+        self._open_terminals()
+        for sentence in texts.forced(limit_s):
+            self._reporter.say(sentence)
+        self._reporter.say(self._watchdog.guard_work(min(work_s or limit_s, limit_s)))
+        for terminal in self._terminals:
+            if terminal.is_own_screen and terminal.name in self._mirrors:
+                self._reporter.listeners.remove(self._mirrors[terminal.name])
+                self._forced[terminal.name] = ForcedScreen(terminal, limit_s)
+        self._reporter.listeners += self._forced.values()
+
+    def unlock(self) -> None:
+        """The work that nobody may stop has ended, well or not."""
+        if not self._is_locked:
+            return
+        self._is_locked = False
+        for name, screen in self._forced.items():
+            self._reporter.listeners.remove(screen)
+            self._reporter.listeners.append(self._mirrors[name])
+        self._forced.clear()
+
+    # --- the console ----------------------------------------------------------------------------
+
+    def open(self, runner: Runner | None, problem: str) -> Outcome | None:
+        """Open the console until an outcome leaves it; None where nobody could be reached.
+
+        Args:
+            problem: why the machine cannot go on by itself, "" where it can.
+        """
+        from bootsvc.console.loop import Loop
+        from bootsvc.console.person import Person
+        from bootsvc.console.terminal import ask_kinds
+
+        self.is_wanted = False
+        self._attend()
+        self._open_program_line()
+        self._open_terminals()
+        if not self._front_ends:
+            return None
+        session = self._session(runner, problem)
+        ask_kinds(self._terminals)
+        now_s = time.monotonic()
+        people = [Person(one, self._menu(one.name), now_s) for one in self._terminals]
+        programs = [self._program] if self._program else []
+        idle_s = float(self._settings.console_idle_s)
+        loop = Loop(
+            session,
+            [*people, *programs],
+            idle_s=None if problem or not idle_s else idle_s,
+            shell=self._shell,
+        )
+        return loop.run()
+
+    def close(self) -> None:
+        """Leave all lines as they were found: the image's own programs come next."""
+        for terminal in self._terminals:
+            terminal.close()
+        if self._program:
+            self._program.close()
+        self._terminals, self._front_ends, self._program = [], [], None
+
+    def _menu(self, name: str) -> Menu:
+        from bootsvc.console.action_table import ACTIONS
+        from bootsvc.console.menu import Menu
+
+        return Menu(ACTIONS, self._gate(), name)
+
+    def _shell(self, front_end: FrontEnd) -> None:
+        from bootsvc.console.person import Person
+        from bootsvc.console.shell import run_shell
+
+        if isinstance(front_end, Person):
+            problem = run_shell(front_end.terminal, self._watchdog.feed)
+            front_end.resume()
+            if problem:
+                self._reporter.say(problem)
+
+    # --- parts that are made when they are needed -----------------------------------------------
+
+    def _session(self, runner: Runner | None, problem: str) -> Session:
+        from bootsvc.console.facts_of import facts_of
+        from bootsvc.console.perform import Session
+
+        if self.session is None:
+            self.session = Session(
+                runner,
+                self._settings,
+                self._reporter,
+                self._watchdog,
+                lambda session: facts_of(session, slot=self._slot),
+                self._start_on,
+            )
+        self.session.runner, self.session.problem = runner, problem
+        return self.session
+
+    def _gate(self) -> Gate:
+        from bootsvc.console.lock import Gate
+
+        if self._gate_of_this_start is None:
+            self._gate_of_this_start = Gate(self._settings.console_password)
+        return self._gate_of_this_start
+
+    def _open_terminals(self) -> None:
+        """Every console of the kernel, except one that belongs to a program."""
+        if self._terminals:
+            return
+        from bootsvc.console.knock import Knocker
+        from bootsvc.console.terminal import open_terminals
+
+        taken = self._program_option.partition(",")[0]
+        paths = console_paths()
+        if taken == "console":
+            paths = paths[1:]
+        self._terminals = open_terminals([path for path in paths if path.name != taken])
+        self._front_ends += [Knocker(one) for one in self._terminals]
+
+    def _open_program_line(self, *, with_peer_only: bool = False) -> None:
+        """The line on which a program may drive the console, where there is one (PROTOCOL.md)."""
+        if self._program is not None:
+            return
+        fd = None
+        if not self._program_option:
+            fd = open_port_with_peer() if with_peer_only else open_port()
+            if fd is None:
+                return
+        from bootsvc.console.action_table import ACTIONS
+        from bootsvc.console.program_line import VirtioLine, serial_line
+        from bootsvc.console.program_port import ProgramPort
+
+        try:
+            line = serial_line(self._program_option) if fd is None else VirtioLine(fd)
+        except BootsvcError as exc:
+            self._reporter.say(f"ALARM {exc}")
+            self._program_option = ""
+            return
+        self._program = ProgramPort(line, self._gate(), ACTIONS)
+        self._front_ends.append(self._program)
+        self._reporter.listeners.append(self._program.show)
+        if line.name == "console":  # JSON takes the place of people's text on it
+            self._reporter.listeners.remove(self._lines)
+
+    # --- telling ---------------------------------------------------------------------------------
+
+    def _announce(self, seconds: float) -> None:
+        """A program learns when the start goes on unless it says ``hold``."""
+        from bootsvc.console.front_end import StaysUntil
+
+        if self._program is not None:
+            self._program.show(StaysUntil(time.monotonic() + seconds))
+
+    def _answer(self, front_end: FrontEnd, command: Command) -> None:
+        """A program asks before the console is open: facts are told, nothing is done."""
+        from bootsvc.console import texts
+        from bootsvc.console.front_end import Ask, Cancel, Perform, Refused, Told
+
+        match command:
+            case Ask(tag):
+                front_end.show(Told(self._session(self._runner, "").facts(), tag))
+            case Perform() | Cancel():
+                front_end.show(Refused(command, texts.HOLD_FIRST))
+
+    def _attend(self) -> None:
+        """Somebody is there: progress comes once a second from now on."""
+        self._set_interval(min(ATTENDED_INTERVAL_S, float(self._settings.progress_s)))
+
+    def _set_interval(self, seconds: float) -> None:
+        for listener in self._reporter.listeners:
+            if isinstance(listener, PlainLines):
+                listener.interval_s = seconds
