@@ -12,6 +12,7 @@ keeps it running while the image's driver loads).
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import time
 from contextlib import suppress
@@ -93,6 +94,23 @@ class Watchdog:
         self._option(_ENABLE_CARD)
         return f"watchdog: armed, {when} unfed{lock}"
 
+    def starve(self, timeout_s: int) -> str:
+        """Start it with this time and feed it no more, until ``guard_work`` or ``stop``.
+
+        Says in one sentence what follows; ``is_running``: whether anything does.
+        """
+        problem = self._open()
+        if problem:
+            return problem
+        said = self._set(timeout_s)
+        self._fed_s = math.inf
+        return f"watchdog: {said}"
+
+    @property
+    def is_running(self) -> bool:
+        """It was started, and not stopped since."""
+        return self._fd >= 0
+
     def _open(self) -> str:
         """Open the node, which starts it. The problem as a sentence, empty where there is none."""
         if self._fd >= 0:
@@ -107,6 +125,7 @@ class Watchdog:
 
     def _set(self, timeout_s: int) -> str:
         """Set its time and feed it; says when it resets the machine."""
+        self._fed_s = 0.0
         try:
             fcntl.ioctl(self._fd, _WDIOC_SETTIMEOUT, timeout_s.to_bytes(4, "little"))
             os.write(self._fd, _FEED)

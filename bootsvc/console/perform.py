@@ -10,17 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bootsvc.boot.watchdog import Watchdog
 from bootsvc.console.action_table import ACTIONS
-from bootsvc.console.actions import Action, Outcome
-from bootsvc.console.doing import areas, machine
+from bootsvc.console.actions import Action, Outcome, Then
+from bootsvc.console.doing import areas, disks, export, images, machine, record
 from bootsvc.console.facts import Facts
 from bootsvc.console.reporter import ConsoleReporter
 from bootsvc.errors import BootsvcError, SequenceError
 from bootsvc.sequence.runner import Runner
 from bootsvc.settings import Settings
+from bootsvc.storage.disk import Disk
+
+if TYPE_CHECKING:
+    from bootsvc.boot.network import Network  # sockets and programs, for those who need them
 
 
 class CancelledError(Exception):
@@ -38,8 +43,12 @@ class Session:
     Attributes:
         runner: None where no disk can be used.
         look: makes the facts of this session (``facts_of``).
+        start_on: makes the runner of a disk that a person chose.
         problem: why the machine cannot go on by itself, "" where it can.
         cancelled: asked at each step of work that can be broken off safely.
+        network: None until it is used.
+        mirror: base URL of images, "" where none is set.
+        listed: what a person was last shown to choose from, by the action that showed it.
     """
 
     runner: Runner | None
@@ -47,8 +56,12 @@ class Session:
     reporter: ConsoleReporter
     watchdog: Watchdog
     look: Callable[[Session], Facts]
+    start_on: Callable[[Disk], Runner]
     problem: str = ""
     cancelled: Callable[[], bool] = _nobody_cancels
+    network: Network | None = None
+    mirror: str = ""
+    listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def facts(self) -> Facts:
         """What the console knows now."""
@@ -69,12 +82,19 @@ class Session:
             answers = _checked(action, arguments)
             if action.word and word != action.word:
                 return Outcome(is_done=False, lines=_wants_word(action, word))
-            return DOERS[name](self, answers)
+            return self._done(DOERS[name], answers)
         except CancelledError:
-            return Outcome(is_done=False, lines=("Broken off; nothing was changed.",))
+            return Outcome(is_done=False, lines=("Broken off; what runs next is as before.",))
         except BootsvcError as exc:
             lines = (f"Not done: {exc}.", *((f"Next: {exc.hint}.",) if exc.hint else ()))
             return Outcome(is_done=False, lines=lines)
+
+    def _done(self, doer: Doer, answers: Mapping[str, str]) -> Outcome:
+        """What comes of it; the OS that may be started next finds the network as it was."""
+        outcome = doer(self, answers)
+        if self.network is not None and outcome.then not in (Then.STAY, Then.SHELL):
+            self.network.take_down()
+        return outcome
 
     @property
     def used_runner(self) -> Runner:
@@ -109,6 +129,21 @@ DOERS: dict[str, Doer] = {
     "go-on": machine.go_on,
     "verify": areas.verify,
     "boot-once": areas.boot_once,
+    "restore": record.restore,
+    "roll-back": record.roll_back,
+    "retry": record.retry,
+    "abandon": record.abandon,
+    "install": images.install,
+    "install-without-backup": record.install_without_backup,
+    "export": export.export,
+    "set-date": machine.set_date,
+    "set-address": images.set_address,
+    "set-mirror": images.set_mirror,
+    "test-watchdog": machine.prove_watchdog,
+    "scan-disk": disks.scan_disk,
+    "repair-gpt": disks.repair_gpt,
+    "choose-disk": disks.choose_disk,
+    "shell": machine.shell,
     "reboot": machine.reboot,
     "power-off": machine.power_off,
 }

@@ -56,7 +56,13 @@ def install_without_backup(runner: Runner) -> None:
     runner.ask(requests.installation_without_backup_asked)
 
 
+def install_over_nothing(runner: Runner) -> None:
+    """Install what staging holds on a machine that has halted; all areas are read first."""
+    for area in (Area.STAGING, Area.PRIMARY, Area.BACKUP):
+        runner.check(area)
+    runner.ask(requests.installation_over_nothing_asked)
+
+
 def _record(runner: Runner) -> BootStatus:
-    if runner.status is None:
-        raise SequenceError("the record is lost", hint="go on: the sequence makes a new one")
-    return runner.status
+    runner.check_askable()
+    return of(runner.seen)

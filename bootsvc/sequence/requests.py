@@ -295,8 +295,25 @@ def installation_without_backup_asked(seen: Observation) -> BootStatus:
     check_without_backup(status)
     _check_staged(seen)
     others = (Area.PRIMARY, Area.BACKUP) if status.phase is Phase.IDLE else (Area.BACKUP,)
-    for area in others:
-        if not seen.finding(area).is_refused:
+    return _installation_over(seen, *others)
+
+
+def installation_over_nothing_asked(seen: Observation) -> BootStatus:
+    """INSTALL (1): the machine has halted, in whichever phase, and staging holds a whole image. All
+    areas were read in full in this start.
+
+    Raises:
+        SequenceError: there is something to start, or the staged image is no use.
+    """
+    _check_staged(seen)
+    return _installation_over(seen, Area.PRIMARY, Area.BACKUP)
+
+
+def _installation_over(seen: Observation, *given_up: Area) -> BootStatus:
+    """The record of an installation that gives up what ``given_up`` hold, which is no use."""
+    for area in given_up:
+        finding = seen.finding(area)
+        if not (finding.is_refused or finding.unbootable):
             raise SequenceError(
                 f"{area.name.lower()} holds a whole image to fall back to",
                 hint="retry the update in the ordinary way",

@@ -158,6 +158,13 @@ class Runner:
             SequenceError: it does not fit, or there is no record to change; nothing was written.
             StorageError: the record cannot be written.
         """
+        self.check_askable()
+        self._write(Write(change(self.seen)))
+        if self.seen.cannot_write:
+            raise StorageError("the record could not be written", hint="replace the disk")
+
+    def check_askable(self) -> None:
+        """Raise as ``ask`` does where there is no record that could be written."""
         status = self.status
         if status is None:
             raise SequenceError("the record is lost", hint="go on: the sequence makes a new one")
@@ -168,9 +175,6 @@ class Runner:
             )
         if self.seen.cannot_write:
             raise StorageError("the record cannot be written", hint="replace the disk")
-        self._write(Write(change(self.seen)))
-        if self.seen.cannot_write:
-            raise StorageError("the record could not be written", hint="replace the disk")
 
     def look_afresh(self, *areas: Area) -> None:
         """Read the record again, and forget what is known of ``areas``: somebody else wrote there,

@@ -65,6 +65,7 @@ class Bench:
             reporter,
             QuietWatchdog(),
             facts_of,
+            lambda disk: Runner(disk, start, reporter),
             self.problem,
             lambda: self.is_cancelled,
         )

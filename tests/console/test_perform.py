@@ -7,18 +7,16 @@ import pytest
 from bootsvc.console.action_table import ACTIONS
 from bootsvc.console.actions import Action, Then
 from bootsvc.console.perform import DOERS, Session
-from bootsvc.console.reporter import ConsoleReporter
 from bootsvc.formats.boot_status import Area
 from bootsvc.sequence.states import Check
-from bootsvc.settings import Settings
-from tests.console.console_bench import Bench, QuietWatchdog, facts_of
+from tests.console.console_bench import Bench, QuietWatchdog
 from tests.sequence.machine import V1, V2, settled_machine
 
 
 def without_disk() -> Session:
-    return Session(
-        None, Settings(), ConsoleReporter(), QuietWatchdog(), facts_of, "no disk was found"
-    )
+    session = Bench(settled_machine()).session
+    session.runner, session.problem = None, "no disk was found"
+    return session
 
 
 def test_every_action_of_the_table_is_done_by_somebody_and_none_beside_it() -> None:
