@@ -11,6 +11,9 @@ from typing import Any, Literal
 PORT_NAME = "org.bootsvc.lab"
 """Name of the virtio-serial port; guest/responder.sh finds it by this name."""
 
+UPDATER_PORT_NAME = "org.bootsvc.console"
+"""Name of the virtio-serial port on which the updater's console speaks JSON."""
+
 PSTORE_BYTES = 64 * 1024
 """Size of the ACPI ERST store that backs pstore under BIOS."""
 
@@ -59,6 +62,8 @@ class Machine:
         pstore: backing file of an ACPI ERST store, in which Linux keeps panics across a reset.
         rng: entropy for the guest; without it and without RDRAND (qemu64) Python's start fails.
         network: user-mode network with DHCP (the guest reaches out; nobody reaches in).
+        updater_port: the lab is connected to the updater's console (`updater_port`). A start then
+            takes half a second longer, in which the updater looks for what the lab has sent.
         extra: further QEMU options, as given.
     """
 
@@ -77,6 +82,7 @@ class Machine:
     pstore: Path | None = None
     rng: bool = True
     network: bool = False
+    updater_port: bool = False
     extra: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -112,6 +118,7 @@ class Wiring:
     Attributes:
         qmp_fd, serial_fd, port_fd: QEMU's ends of connected sockets. Sockets instead of paths:
             nothing to wait for, no length limit, nothing left behind in the file system.
+        updater_fd: likewise, for a machine with an updater's port.
         paused: wait for QMP `cont` before the first instruction.
         incoming: expect the state of another QEMU by QMP `migrate-incoming`.
     """
@@ -119,6 +126,7 @@ class Wiring:
     qmp_fd: int
     serial_fd: int
     port_fd: int
+    updater_fd: int | None = None
     paused: bool = False
     incoming: bool = False
 
@@ -277,6 +285,10 @@ def compose(machine: Machine, wiring: Wiring, *, accel: str, name: str = "lab") 
     command += ["-chardev", f"socket,id=port,fd={wiring.port_fd}"]
     command += ["-device", "virtio-serial-pci,id=virtio-serial"]
     command += ["-device", f"virtserialport,bus=virtio-serial.0,chardev=port,name={PORT_NAME}"]
+    if wiring.updater_fd is not None:
+        command += ["-chardev", f"socket,id=updater,fd={wiring.updater_fd}"]
+        port = f"virtserialport,bus=virtio-serial.0,chardev=updater,name={UPDATER_PORT_NAME}"
+        command += ["-device", port]
     command += _equipment_options(machine)
     if wiring.paused:
         command += ["-S"]  # faults can be set before the first instruction

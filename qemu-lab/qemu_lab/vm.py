@@ -37,6 +37,7 @@ from qemu_lab.port import Port
 from qemu_lab.qmp import Event, Monitor
 from qemu_lab.stages import Bad
 from qemu_lab.state import SavedState, copy_disks, read_uri, write_uri
+from qemu_lab.updater_port import UpdaterPort
 from qemu_lab.write_log import create_log
 
 LAUNCH_SECONDS = 30.0
@@ -53,6 +54,7 @@ class VM:
         machine: what it is made of; may be replaced while it is off (another disk put in).
         console: its serial line; lives on across resets and power cuts.
         port: results from the guest.
+        updater: the updater's console for programs, where the machine has `updater_port`.
         faults: I/O errors and slow disks, see `faults.Faults`.
         accel: what runs it, and why.
     """
@@ -84,6 +86,12 @@ class VM:
             f"machine {name!r}: {describe(machine)}; acceleration {self.accel.name}",
         )
         self.port = Port(self._check, self.console.forgive, self.console.report)
+        self.updater = UpdaterPort(
+            directory / f"{name}.updater.txt",
+            self._check,
+            self.console.forgive,
+            self.console.report,
+        )
         self.faults = Faults(self._execute, machine)
         self._messages = directory / f"{name}.qemu.txt"
         self._process: subprocess.Popen[bytes] | None = None
@@ -162,7 +170,7 @@ class VM:
         with ExitStack() as stack:
             ends = {}
             ours = {}
-            for channel in ("qmp", "serial", "port"):
+            for channel in ("qmp", "serial", "port", *self._more_channels()):
                 ours[channel], ends[channel] = socket.socketpair()
                 # QEMU's end is closed here right after the start, so that QEMU's death shows.
                 stack.enter_context(ends[channel])
@@ -170,6 +178,7 @@ class VM:
                 qmp_fd=ends["qmp"].fileno(),
                 serial_fd=ends["serial"].fileno(),
                 port_fd=ends["port"].fileno(),
+                updater_fd=ends["updater"].fileno() if "updater" in ends else None,
                 paused=paused,
                 incoming=incoming is not None,
             )
@@ -180,6 +189,9 @@ class VM:
             self._console_on(ours["serial"])
             self.port.attach(ours["port"], greeted=incoming is not None)
             self._resources.callback(self.port.detach)
+            if "updater" in ours:
+                self.updater.attach(ours["updater"])
+                self._resources.callback(self.updater.detach)
             self._process = subprocess.Popen(
                 # setpriv: QEMU is killed when we die, however we die. (A function run between
                 # fork and exec would do it, too, but may hang in a process that has threads.)
@@ -207,6 +219,9 @@ class VM:
         except BaseException:
             self._kill("launch was interrupted")
             raise
+
+    def _more_channels(self) -> tuple[str, ...]:
+        return ("updater",) if self.machine.updater_port else ()
 
     def _console_on(self, sock: socket.socket) -> None:
         self.console.attach(sock, f"power on {self._power_ons}", self._why_ended)
@@ -274,11 +289,13 @@ class VM:
         self.pause()
         self.console.settle()
         self.port.settle()
+        self.updater.settle()
         self._execute("system_reset")
         self.wait_event("RESET", 10)
         self.console.transcript.note("reset by the lab")
         self.console.restart()
         self.port.restart()
+        self.updater.restart()
         self.resume()
 
     def pause(self) -> None:

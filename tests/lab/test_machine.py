@@ -9,9 +9,11 @@ from typing import Literal
 
 import pytest
 
+from bootsvc.boot import program_peer
 from qemu_lab.machine import (
     PORT_NAME,
     PSTORE_BYTES,
+    UPDATER_PORT_NAME,
     Drive,
     Machine,
     Wiring,
@@ -50,6 +52,15 @@ def test_the_three_channels_use_the_given_descriptors() -> None:
     chardevs = _values(_command(Machine()), "-chardev")
     assert chardevs == ["socket,id=qmp,fd=5", "socket,id=console,fd=7", "socket,id=port,fd=9"]
     assert any(PORT_NAME in value for value in _values(_command(Machine()), "-device"))
+
+
+def test_the_updaters_port_is_there_only_where_a_machine_has_one() -> None:
+    machine = Machine(updater_port=True)
+    command = _command(machine, replace(WIRING, updater_fd=11))
+    assert "socket,id=updater,fd=11" in _values(command, "-chardev")
+    assert any(UPDATER_PORT_NAME in value for value in _values(command, "-device"))
+    assert not any(UPDATER_PORT_NAME in value for value in _command(Machine()))
+    assert UPDATER_PORT_NAME == program_peer.PORT_NAME
 
 
 def test_a_drive_can_be_reopened_and_reports_errors_to_the_guest() -> None:
