@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from bootsvc.errors import PasswordError, SettingsError
+from bootsvc.errors import AddressError, PasswordError, SettingsError
 from bootsvc.sequence.states import Policy
 
 DEFAULT_PATH = Path("/etc/bootsvc/bootsvc.toml")
@@ -50,6 +50,9 @@ class Settings:
         console_shell: a shell may be opened from the console, and where nothing can be started.
         grub_password: of GRUB's superuser, as `trust.grub_password` stores it; empty = everybody at
             the boot menu may change what is started. Read when a disk is made.
+        network: how the machine gets its address when an image is fetched, see `formats.addresses`.
+        network_wait_s: how long that may take.
+        mirror: address of the folder in which images stand on a server, "" = none.
     """
 
     compatible: str = "generic"
@@ -69,6 +72,9 @@ class Settings:
     console_password: str = ""
     console_shell: bool = True
     grub_password: str = ""
+    network: str = "dhcp"
+    network_wait_s: int = 60
+    mirror: str = ""
 
     @property
     def policy(self) -> Policy:
@@ -88,6 +94,7 @@ RANGES = {
     "console_idle_s": (0, 86400),
     "progress_s": (1, 60),
     "forced_lock_s": (10, 2000),
+    "network_wait_s": (1, 600),
 }
 """Lowest and highest value of each number."""
 
@@ -102,6 +109,9 @@ KERNEL_OPTIONS = (
     "console_idle_s",
     "progress_s",
     "console_locked_while_updating",
+    "network",
+    "network_wait_s",
+    "mirror",
 )
 """The settings that may be changed for one start as ``bootsvc.NAME=VALUE``."""
 
@@ -194,6 +204,8 @@ def changed(settings: Settings, values: Mapping[str, object], where: str) -> Set
             )
         if key.endswith("_password") and isinstance(value, str) and value:
             _check_password(key, value, where)
+        if key in ("network", "mirror") and isinstance(value, str) and value != known[key]:
+            _check_address(key, value, where)
     return replace(settings, **values)  # type: ignore[arg-type]  # types were checked above
 
 
@@ -209,18 +221,32 @@ def _check_password(key: str, stored: str, where: str) -> None:
         raise SettingsError(f"{where}: {key}: {exc}", hint=exc.hint) from exc
 
 
+def _check_address(key: str, text: str, where: str) -> None:
+    from bootsvc.formats import addresses, url  # for a machine with a network of its own
+
+    try:
+        if key == "network":
+            addresses.parse_network(text)
+        else:
+            url.parse_url(text)
+    except AddressError as exc:
+        raise SettingsError(f"{where}: {key}: {exc}", hint=exc.hint) from exc
+
+
 def with_kernel_options(settings: Settings, options: Mapping[str, str]) -> Settings:
     """``settings`` with what ``bootsvc.*`` kernel options change.
 
     Raises:
-        SettingsError: a value that is not a number or not on/off.
+        SettingsError: a value that is not a number, not on/off, or no address.
     """
     values: dict[str, object] = {}
     for key in KERNEL_OPTIONS:
         text = options.get(f"bootsvc.{key}")
         if text is None:
             continue
-        if isinstance(getattr(_DEFAULTS, key), bool):
+        if isinstance(getattr(_DEFAULTS, key), str):
+            values[key] = text
+        elif isinstance(getattr(_DEFAULTS, key), bool):
             if text not in ("on", "off"):
                 raise SettingsError(f"kernel option bootsvc.{key}: on or off, not {text!r}")
             values[key] = text == "on"

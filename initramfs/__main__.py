@@ -52,6 +52,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME.pub",
         help="public key that may sign images (repeatable)",
     )
+    options.add_argument(
+        "--https", action="store_true", help="fetch from https addresses, too (0.3 MB larger)"
+    )
+    options.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates that servers are checked against (PEM)",
+    )
     options.add_argument("--entry", default=BuildRequest.entry, help="module with main()")
     options.add_argument(
         "--project", type=Path, default=PROJECT, help="directory of the entry's package"
@@ -111,6 +120,8 @@ def _request(chosen: argparse.Namespace) -> BuildRequest:
         compression=chosen.compress,
         config=chosen.config,
         keys=tuple(chosen.key),
+        https=chosen.https,
+        ca=chosen.ca,
         overlay=chosen.overlay,
         busybox=chosen.busybox,
         source_date_epoch=int(os.environ.get("SOURCE_DATE_EPOCH", "0")),

@@ -21,6 +21,8 @@ PROJECT = HERE.parent
 HashBackend = Literal["openssl", "builtin"]
 NO_SHELL = "/etc/bootsvc/no-shell"
 MODPROBE_CONF = "/etc/modprobe.d/bootsvc.conf"
+NETWORK_MODULES = "/usr/lib/bootsvc/network-modules"
+CA_FILE = "/etc/bootsvc/ca.pem"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class BuildRequest:
     ``hash_backend``: "openssl" ships _hashlib with libcrypto, "builtin" CPython's own code.
     ``config``: settings file (TOML),
     becomes /etc/bootsvc/bootsvc.json. ``keys``: public keys, ``*.pub``.
+    ``https``: the updater fetches from https addresses as well, with TLS by OpenSSL; ``ca``:
+    certificates of the authorities that it believes (PEM).
     ``overlay`` and ``busybox`` replace the project's overlay.sh and this machine's busybox.
     ``source_date_epoch``: mtime of every entry, seconds since 1970.
     """
@@ -46,6 +50,8 @@ class BuildRequest:
     compression: str = "zstd"
     config: Path | None = None
     keys: tuple[Path, ...] = ()
+    https: bool = False
+    ca: Path | None = None
     overlay: Path | None = None
     busybox: Path | None = None
     source_date_epoch: int = 0
@@ -183,7 +189,7 @@ def _add_busybox(tree: _Tree, contents: Contents, request: BuildRequest) -> Path
 
 def _add_python(tree: _Tree, contents: Contents, request: BuildRequest) -> list[Path]:
     """Add interpreter, modules and launcher; returns the files whose libraries are needed."""
-    blocked = () if request.hash_backend == "openssl" else ("_hashlib",)
+    blocked = _blocked(request)
     runtime = python_runtime.collect(
         python_runtime.RuntimeRequest(
             entries=(request.entry,),
@@ -218,6 +224,12 @@ def _add_python(tree: _Tree, contents: Contents, request: BuildRequest) -> list[
     return [interpreter, *(item.source for item in runtime.files if item.is_extension)]
 
 
+def _blocked(request: BuildRequest) -> tuple[str, ...]:
+    """Modules that are left out although something imports them where they are there."""
+    tls = () if request.https else ("ssl", "_ssl")
+    return tls if request.hash_backend == "openssl" else (*tls, "_hashlib")
+
+
 def _add_libraries(tree: _Tree, programs: list[Path]) -> None:
     wanted_by: dict[str, list[str]] = {}
     for program in programs:
@@ -228,7 +240,7 @@ def _add_libraries(tree: _Tree, programs: list[Path]) -> None:
         place = "/usr/" + str(library).lstrip("/").removeprefix("usr/")
         users = sorted(set(wanted_by.get(library.name, ())))
         reason = "shared library of " + ", ".join(users[:3]) if users else "real file of a link"
-        group = "openssl" if library.name.startswith("libcrypto") else "libraries"
+        group = "openssl" if library.name.startswith(("libcrypto", "libssl")) else "libraries"
         if library.is_symlink():
             tree.link(place, str(library.readlink()), group, reason)
         else:
@@ -250,6 +262,10 @@ def _add_settings(tree: _Tree, request: BuildRequest, notes: list[str]) -> None:
         if path in tree.archive:
             raise ContentsError(f"two keys are named {key.name}: rename one of them")
         tree.file(path, _read(key), 0o644, "settings", "may sign images")
+    if request.ca is not None:
+        tree.file(CA_FILE, _read(request.ca), 0o644, "settings", "whose servers are believed")
+    elif request.https:
+        notes.append("--https without --ca: no server is believed")
     if not request.keys:
         notes.append("no --key: this updater can install nothing, only boot what is there")
 
@@ -295,10 +311,14 @@ def _add_modules(tree: _Tree, request: BuildRequest, notes: list[str]) -> module
         choice = by_name.get(module.name)
         reason = choice.reason if choice else "dependency of another module"
         tree.file(f"{base}/{module.path}", module.data, 0o644, "kernel-modules", reason)
+    late = [name for name in selection.wanted if by_name[name].when == "network"]
+    if late:
+        names, why = "".join(f"{name}\n" for name in late), "loaded when the network is brought up"
+        tree.file(NETWORK_MODULES, names.encode(), 0o644, "kernel-modules", why)
     tables = "names and dependencies, for modprobe"
     for name, text in (
         ("modules.dep", selection.modules_dep),
-        ("modules.alias", selection.modules_alias),
+        ("modules.alias", selection.aliases(but=late)),
         ("modules.builtin", "".join(f"kernel/{name}.ko\n" for name in selection.builtin)),
     ):
         tree.file(f"{base}/{name}", text.encode(), 0o644, "kernel-modules", tables)

@@ -95,12 +95,17 @@ class Contents:
 
 @dataclass(frozen=True)
 class ModuleChoice:
-    """One kernel module of a profile, with its parameters and whether a kernel may lack it."""
+    """One kernel module of a profile.
+
+    ``optional``: a kernel may lack it. ``options``: its parameters. ``when``: "" is whenever the
+    kernel shows a device for it; "network" is when the updater brings the network up.
+    """
 
     name: str
     reason: str
     optional: bool = False
     options: str = ""
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,8 @@ def _modules(
         }
     for item in tables[name].get("module", []):
         choice: ModuleChoice = _record(path, f"profile {name}", ModuleChoice, item)
+        if choice.when not in ("", "network"):
+            raise ContentsError(f"{path}: profile {name}: {choice.name}: when = {choice.when!r}?")
         if choice.name in found:
             raise ContentsError(f"{path}: profile {name} lists {choice.name} twice")
         found[choice.name] = choice

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import lzma
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -142,8 +142,15 @@ class Selection:
     @property
     def modules_alias(self) -> str:
         """Text of modules.alias for the chosen modules only."""
+        return self.aliases()
+
+    def aliases(self, but: Container[str] = ()) -> str:
+        """The same without the modules named in ``but``: no device is a reason to load them."""
         lines = [
-            f"alias {alias} {module.name}" for module in self.modules for alias in module.aliases
+            f"alias {alias} {module.name}"
+            for module in self.modules
+            if module.name not in but
+            for alias in module.aliases
         ]
         return "\n".join(lines) + "\n" if lines else ""
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootsvc.boot.url import Url
 from bootsvc.boot.watch import STEP_S, Watch
 from bootsvc.errors import AddressError, ServerError
+from bootsvc.formats.url import Url
 from bootsvc.units import KIB
 
 if TYPE_CHECKING:

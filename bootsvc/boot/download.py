@@ -13,12 +13,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from bootsvc.boot.sources import open_source
-from bootsvc.boot.url import is_url
 from bootsvc.boot.verified_source import VerifiedSource
 from bootsvc.boot.watch import Watch
 from bootsvc.errors import SequenceError
 from bootsvc.formats.boot_status import Area, BootStatus
 from bootsvc.formats.tree import checked_leaves
+from bootsvc.formats.url import is_url
 from bootsvc.sequence.checks import Site, check_installable
 from bootsvc.sequence.requests import check_stageable
 from bootsvc.sequence.staging import StagedImage, UpdateRequest, fill_staging, write_staging

@@ -16,7 +16,6 @@ from typing import Self
 
 from bootsvc import __version__
 from bootsvc.boot.connection import Patience, connect
-from bootsvc.boot.url import Url, redirected
 from bootsvc.boot.watch import STEP_S, Watch
 from bootsvc.errors import (
     ConnectionLostError,
@@ -24,6 +23,7 @@ from bootsvc.errors import (
     OutOfBoundsError,
     ServerError,
 )
+from bootsvc.formats.url import Url, redirected
 from bootsvc.units import BLOCK_SIZE, KIB, MIB
 
 PIECE_SIZE = 64 * KIB

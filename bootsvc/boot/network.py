@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from bootsvc.boot.addresses import Address, Dhcp, parse_lease
 from bootsvc.boot.handover import RUN_DIR
 from bootsvc.boot.watch import STEP_S, Watch
 from bootsvc.errors import AddressError, NoNetworkError
+from bootsvc.formats.addresses import Address, Dhcp, parse_lease
 
 SYS_NET = Path("/sys/class/net")
 RESOLV_CONF = Path("/etc/resolv.conf")

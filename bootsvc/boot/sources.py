@@ -16,9 +16,9 @@ from pathlib import Path
 
 from bootsvc.boot import media
 from bootsvc.boot.disks import NEVER, SYS_BLOCK
-from bootsvc.boot.url import is_url, parse_url
 from bootsvc.boot.watch import Watch
 from bootsvc.errors import BootsvcError, NoImageError, StorageError
+from bootsvc.formats.url import is_url, parse_url
 from bootsvc.storage.device import Device, DirectDevice
 from bootsvc.storage.image_area import Footer, check_signature
 from bootsvc.storage.image_file import read_file_footer

@@ -14,7 +14,6 @@ from bootsvc.boot.connection import Patience
 from bootsvc.boot.download import Fetched, fetch_into_staging, read_offer
 from bootsvc.boot.http_file import HttpFile
 from bootsvc.boot.sources import open_source
-from bootsvc.boot.url import is_url, parse_url
 from bootsvc.boot.watch import Watch
 from bootsvc.errors import (
     AlteredImageError,
@@ -32,6 +31,7 @@ from bootsvc.errors import (
     WrongMachineError,
 )
 from bootsvc.formats.boot_status import AreaState, Phase, Request
+from bootsvc.formats.url import is_url, parse_url
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.staging import UpdateRequest
 from bootsvc.storage.device import Device, DirectDevice

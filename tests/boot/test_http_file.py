@@ -13,7 +13,6 @@ import pytest
 
 from bootsvc.boot.connection import Patience
 from bootsvc.boot.http_file import HttpFile
-from bootsvc.boot.url import parse_url
 from bootsvc.errors import (
     AddressError,
     BootsvcError,
@@ -22,6 +21,7 @@ from bootsvc.errors import (
     OutOfBoundsError,
     ServerError,
 )
+from bootsvc.formats.url import parse_url
 from bootsvc.units import KIB, MIB
 from qemu_lab.image_server import Faults, ImageServer
 from tests.boot.watching import BrokenOffError, Watching

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootsvc.boot.url import Url, is_url, parse_url, redirected
 from bootsvc.errors import AddressError
+from bootsvc.formats.url import Url, is_url, parse_url, redirected
 
 
 @pytest.mark.parametrize(

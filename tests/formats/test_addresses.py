@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootsvc.boot.addresses import Address, Dhcp, parse_lease, parse_network
 from bootsvc.errors import AddressError
+from bootsvc.formats.addresses import Address, Dhcp, parse_lease, parse_network
 
 FULL = "192.168.1.20/24,gateway=192.168.1.1,dns=192.168.1.1+9.9.9.9,interface=eth1"
 
