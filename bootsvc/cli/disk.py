@@ -1,4 +1,4 @@
-"""``bootsvc disk``: makes bootable disk files, and shows how a disk is laid out."""
+"""``bootsvc disk``: makes bootable disks and disk files, and shows how a disk is laid out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import Progress, show
 from bootsvc.cli.parsing import Groups, natural, new_command, new_group, size_argument
-from bootsvc.errors import SettingsError
+from bootsvc.errors import LayoutError, SettingsError
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
+    from bootsvc.disk.create import DiskContents
+    from bootsvc.disk.create import Progress as CreateProgress
     from bootsvc.disk.partition import DiskLayout
     from bootsvc.storage.image_area import Footer
 
@@ -24,26 +26,30 @@ examples:
 """
 
 CREATE_TEXT = """\
-The disk file is made without root and without loop devices, sparsely, and gets its name only once
-it is complete. GRUB on it starts the updater, by BIOS and by UEFI. Without --confirmed the image
-waits in staging and the first start installs it, on trial as every new image; with --confirmed it
-stands in primary and backup and is simply started.
+A disk file is made without root and without loop devices, sparsely, and gets its name only once it
+is complete. Where OUT is a disk, what is on it is shown and its name must be typed; the partition
+table is written last, so that a power cut leaves an empty disk or a whole one.
+
+GRUB on it starts the updater, by BIOS and by UEFI. Without --confirmed the image waits in staging
+and the first start installs it, on trial as every new image; with --confirmed it stands in primary
+and backup and is simply started.
 
 examples:
   bootsvc disk create machine.img --image v1.bimg --kernel vmlinuz --initramfs updater.img
   bootsvc disk create big.img --image v1.bimg --kernel vmlinuz --initramfs updater.img \\
       --confirmed --area-size 2G --size 16G --append 'console=ttyS0 console=tty0'
   qemu-system-x86_64 -m 512 -nographic -drive file=machine.img,format=raw,if=virtio
+  bootsvc disk create /dev/sdb --image v1.bimg --kernel vmlinuz --initramfs updater.img
 """
 
 
 def add_commands(groups: Groups) -> None:
     """Add ``disk`` and its commands."""
-    commands = new_group(groups, "disk", "make and show bootable disk files", EXAMPLES)
+    commands = new_group(groups, "disk", "make and show bootable disks", EXAMPLES)
     _add_show(commands)
-    create = new_command(commands, "create", "make a bootable disk file", CREATE_TEXT)
+    create = new_command(commands, "create", "make a bootable disk, or disk file", CREATE_TEXT)
     create.set_defaults(run=run_create)
-    create.add_argument("out", metavar="OUT", type=Path, help="disk file to make")
+    create.add_argument("out", metavar="OUT", type=Path, help="disk file to make, or disk to erase")
     need = create.add_argument_group("needed")
     need.add_argument("--image", metavar="FILE", type=Path, required=True, help="image (.bimg)")
     need.add_argument(
@@ -92,7 +98,12 @@ def add_commands(groups: Groups) -> None:
         default=512,
         help="logical sector size; a BIOS starts 512 only (default: 512)",
     )
-    create.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    create.add_argument("--force", action="store_true", help="replace the file OUT if it exists")
+    create.add_argument(
+        "--yes-erase",
+        metavar="DISK",
+        help="OUT once more, exactly, where it is a disk: nobody is asked",
+    )
     create.add_argument(
         "--seed", metavar="TEXT", help="the same GUIDs for the same text, for tests"
     )
@@ -129,18 +140,10 @@ class _Shown:
 
 
 def run_create(args: argparse.Namespace) -> ExitCode:
-    """Make a disk file and say what is on it."""
+    """Make a disk or disk file and say what is on it."""
     from bootsvc.disk.create import DiskContents, create_disk
-    from bootsvc.disk.partition import DEFAULT_AREA_SIZE, plan
+    from bootsvc.disk.real_disk import is_block_device
 
-    layout = plan(
-        area_size=DEFAULT_AREA_SIZE if args.area_size is None else args.area_size,
-        esp_size=args.esp_size,
-        data_size=args.data_size,
-        size=args.size,
-        sector_size=args.sector_size,
-        seed=args.seed,
-    )
     contents = DiskContents(
         image=args.image,
         kernel=args.kernel,
@@ -152,11 +155,43 @@ def run_create(args: argparse.Namespace) -> ExitCode:
     )
     shown = _Shown()
     try:
-        footer = create_disk(args.out, layout, contents, force=args.force, progress=shown.update)
+        if is_block_device(args.out):
+            layout, footer = _create_on_disk(args, contents, shown.update)
+        else:
+            layout = _layout(args, args.size, args.sector_size)
+            footer = create_disk(
+                args.out, layout, contents, force=args.force, progress=shown.update
+            )
     finally:
         shown.end()
     show(summary(args.out, layout, footer, confirmed=args.confirmed))
     return ExitCode.OK
+
+
+def _create_on_disk(
+    args: argparse.Namespace, contents: DiskContents, progress: CreateProgress
+) -> tuple[DiskLayout, Footer]:
+    from bootsvc.cli.real_disk import disk_to_erase
+    from bootsvc.disk.create_on_disk import create_on_disk
+
+    if args.size is not None:
+        raise LayoutError(f"{args.out} is a disk and has its own size", hint="leave --size out")
+    disk = disk_to_erase(args.out, args.yes_erase)
+    layout = _layout(args, disk.size, disk.sector_size)
+    return layout, create_on_disk(Path(disk.path), layout, contents, progress=progress)
+
+
+def _layout(args: argparse.Namespace, size: int | None, sector_size: int) -> DiskLayout:
+    from bootsvc.disk.partition import DEFAULT_AREA_SIZE, plan
+
+    return plan(
+        area_size=DEFAULT_AREA_SIZE if args.area_size is None else args.area_size,
+        esp_size=args.esp_size,
+        data_size=args.data_size,
+        size=size,
+        sector_size=sector_size,
+        seed=args.seed,
+    )
 
 
 def _grub_password(settings: Path | None) -> str:

@@ -19,19 +19,22 @@ _DIRECTORY = 0o040000
 _BYTES_PER_KIB = 1024
 
 
-def make(path: Path, layout: DiskLayout) -> None:
-    """Make the data file system inside the disk file `path`.
+def make(path: Path, layout: DiskLayout, *, is_blank: bool = True) -> None:
+    """Make the data file system inside the disk or disk file `path`.
+
+    Args:
+        is_blank: nothing but zeros is there, so that tables of zeros cost nothing. Elsewhere the
+            kernel clears them behind the first start: of a large disk they are gigabytes.
 
     Raises:
         ToolError: mkfs.ext4 or debugfs is missing or failed.
     """
     part = layout["data"]
+    lazy = int(not is_blank)
     run_tool(
         [
             *("mkfs.ext4", "-q", "-F", "-L", LABEL, "-U", part.guid, "-m", "0"),
-            # All tables are written now: the file is fresh, so zeros cost nothing, and no kernel
-            # has to write them later behind a healthy machine's back.
-            *("-E", f"offset={part.offset},lazy_itable_init=0,lazy_journal_init=0,nodiscard"),
+            *("-E", f"offset={part.offset},lazy_itable_init={lazy},lazy_journal_init=0,nodiscard"),
             path,
             f"{part.size // _BYTES_PER_KIB}k",
         ]

@@ -21,6 +21,7 @@ PACKAGES = {
     "grub-mkimage": "grub-common",
     "xz": "xz-utils",
     "lsblk": "util-linux",
+    "blkid": "util-linux",
 }
 """The Debian package of each tool."""
 
