@@ -39,9 +39,9 @@ def facts_of(kind: type) -> dict[str, object]:
         return kind(*values)
 
     def set_again() -> None:
-        setattr(make(), fields[0].name, "new")
+        setattr(make(), first, "new")
 
-    first = fields[0].name
+    first = fields[0].name if fields else "no_field"
     return {
         "fields": [(f.name, f.init, f.repr, f.hash, f.compare, bool(f.kw_only)) for f in fields],
         "defaults": [(name, repr(getattr(kind, name, "none"))) for name in needed],

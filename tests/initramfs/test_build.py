@@ -6,11 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from initramfs import build as build_module
 from initramfs import compress
 from initramfs.__main__ import main
-from initramfs.build import NO_SHELL, BuildReport, BuildRequest, build
-from initramfs.contents import HERE
+from initramfs.build import (
+    CA_FILE,
+    NETWORK_MODULES,
+    NO_SHELL,
+    BuildReport,
+    BuildRequest,
+    build,
+)
+from initramfs.contents import HERE, ModuleChoice, Profile
 from initramfs.errors import ContentsError, PythonError
+from initramfs.modules import KernelTree
+from tests.initramfs.test_modules import assembled_module
 
 ENTRY = "LAZY_IMPORTS = ('json',)\nimport struct\n\ndef main():\n    return 3\n"
 
@@ -203,3 +213,49 @@ def test_a_packed_archive_unpacks_to_the_plain_one(
         ["gzip", "-dc", report.output], capture_output=True, check=True
     ).stdout
     assert unpacked == plain
+
+
+def test_network_drivers_are_listed_and_no_device_loads_them(
+    request_: BuildRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = tmp_path / "lib/modules/6.1.0-test/kernel"
+    modules.mkdir(parents=True)
+    for name in ("net", "disk"):
+        assembled_module(modules / f"{name}.ko", (), f"pci:{name}*")
+    choices = (ModuleChoice("net", "x", when="network"), ModuleChoice("disk", "x"))
+    monkeypatch.setattr(
+        build_module, "read_profiles", lambda: {"virtio-nvme": Profile("virtio-nvme", "x", choices)}
+    )
+    kernel = KernelTree.extracted(tmp_path)
+    built = build(BuildRequest(**{**vars(request_), "kernel": kernel}))
+    assert NETWORK_MODULES in paths(built)
+    data = built.output.read_bytes()
+    assert b"alias pci:disk* disk\n" in data
+    assert b"alias pci:net*" not in data.replace(b"alias=pci:net*", b"")
+    assert b"kernel/net.ko:" in data
+
+
+def test_https_is_in_it_where_it_is_asked_for_and_else_nothing_of_it(
+    request_: BuildRequest, tmp_path: Path
+) -> None:
+    entry = request_.project / "bootsvc/small.py"
+    entry.write_text("LAZY_IMPORTS = ('http.client',)\n\ndef main():\n    return 3\n")
+    tls = {"ssl.pyc", "_ssl", "libssl.so.3"}
+    plain = paths(build(request_))
+    assert any(path.endswith("http/client.pyc") for path in plain)
+    assert not any(word in path for path in plain for word in tls)
+    # Fields of an answer are read by stand-ins: nothing else of the package is there.
+    assert {path for path in plain if "/email/" in path} == {
+        f"/usr/lib/python3.11/email/{name}.pyc" for name in ("__init__", "message", "parser")
+    }
+    ca = tmp_path / "ca.pem"
+    ca.write_text("-----BEGIN CERTIFICATE-----\n")
+    chosen = BuildRequest(**{**vars(request_), "https": True, "ca": ca})
+    secure = paths(build(chosen))
+    assert all(any(word in path for path in secure) for word in tls)
+    assert CA_FILE in secure
+
+
+def test_https_without_authorities_is_noted(request_: BuildRequest) -> None:
+    report = build(BuildRequest(**{**vars(request_), "https": True}))
+    assert "--https without --ca: no server is believed" in report.notes

@@ -51,6 +51,20 @@ def test_a_profile_has_all_of_those_it_includes() -> None:
     assert {choice.name for choice in profiles["virtio-nvme"].modules} < names
 
 
+def test_a_module_is_loaded_at_its_device_or_with_the_network_and_at_no_other_time(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "modules.toml"
+    file.write_text(
+        '[profiles.a]\ntitle = "x"\n[[profiles.a.module]]\n'
+        'name = "net"\nreason = "because"\nwhen = "later"\n'
+    )
+    with pytest.raises(ContentsError, match="profile a: net: when = 'later'"):
+        read_profiles(file)
+    drivers = {one.name for one in read_profiles()["pc"].modules if one.when == "network"}
+    assert {"virtio_net", "e1000", "e1000e", "igb", "r8169", "tg3"} == drivers
+
+
 def test_a_profile_that_includes_itself_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "modules.toml"
     file.write_text('[profiles.a]\ntitle = "x"\nincludes = ["a"]\n')

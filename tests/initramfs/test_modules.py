@@ -85,6 +85,13 @@ def test_aliases_of_chosen_modules_only(tree: KernelTree) -> None:
     assert "fs-strange" in select(tree, ["strange"]).modules_alias
 
 
+def test_no_alias_leads_to_a_module_that_waits_until_it_is_wanted(tree: KernelTree) -> None:
+    chosen = select(tree, ["disk_fast", "strange"])
+    assert "disk_fast" not in chosen.aliases(but=["disk_fast"])
+    assert "fs-strange" in chosen.aliases(but=["disk_fast"])
+    assert "disk-fast.ko" in chosen.modules_dep
+
+
 def test_builtin_and_missing_modules_are_told_apart(tree: KernelTree) -> None:
     chosen = select(tree, ["ext4", "built_in_x", "no-such"])
     assert chosen.builtin == ("ext4", "built_in_x")

@@ -1,6 +1,8 @@
 """Stand-ins for standard modules behave as the real ones in everything that the updater uses."""
 
 import dataclasses
+import email.message
+import email.parser
 import hashlib
 import importlib.util
 import json
@@ -15,6 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from initramfs.contents import HERE
+from qemu_lab.image_server import Faults, ImageServer
 
 
 def load(name: str) -> ModuleType:
@@ -205,3 +208,71 @@ def test_without_openssl_everything_is_hashed_by_pythons_own_code(
     monkeypatch.setitem(sys.modules, "_hashlib", None)
     assert module.sha256(bytes(4096)).digest() == hashlib.sha256(bytes(4096)).digest()
     assert type(module.sha256(bytes(4096))) is type(module.sha256(b"short"))
+
+
+FIELDS = [
+    "Content-Length: 5\r\nContent-Range: bytes 0-4/5\r\n\r\n",
+    "content-length:5\nX-Long: one\n\ttwo\n three\n\nbody: no field\n",
+    "Location:  http://host/a:b \r\nLocation: second\r\n\r\n",
+    "no field\r\nContent-Length: 5\r\n",
+    "",
+    "\r\n",
+    "na me: x\r\n",
+]
+
+
+@pytest.mark.parametrize("text", FIELDS)
+def test_the_fields_of_an_answer_are_those_that_the_real_parser_finds(text: str) -> None:
+    parser: Any = email.parser.Parser
+    real = parser(_class=email.message.Message).parsestr(text)
+    found = load("email_parser").Parser(_class=load("email_message").Message).parsestr(text)
+    assert found.items() == real.items()
+    for name in ("content-LENGTH", "Location", "X-Long", "absent"):
+        assert found.get(name) == real.get(name)
+        assert found.get_all(name) == real.get_all(name)
+    assert found.get("absent", "x") == "x"
+    assert found.get_all("absent", ()) == ()
+
+
+def test_an_image_is_fetched_with_the_stand_ins_as_with_the_real_modules(tmp_path: Path) -> None:
+    """As in the initramfs: http.client above the stand-ins for email and urllib."""
+    program = tmp_path / "fetch.py"
+    program.write_text(FETCH)
+    with ImageServer({"a": b"0123456789" * 1000}, Faults(hang_up=True)) as server:
+        done = subprocess.run(
+            [sys.executable, program, str(HERE / "standins"), server.url("a")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        )
+    assert (done.stdout, done.stderr) == ("10000 b'9012'\n", "")
+
+
+FETCH = """
+import importlib.util, sys
+
+def take(name, file):
+    spec = importlib.util.spec_from_file_location(name, f"{sys.argv[1]}/{file}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+import email, urllib
+take("urllib.parse", "urllib_parse")
+email.message = take("email.message", "email_message")
+email.parser = take("email.parser", "email_parser")
+from bootsvc.boot.http_file import HttpFile
+from bootsvc.formats.url import parse_url
+
+class Watch:
+    def say(self, text): print(text)
+    def begin(self, work, total): pass
+    def tick(self, count): pass
+    def end(self, counts=None): pass
+    def wait(self, what, limit_s, then): return lambda: None
+
+with HttpFile(parse_url(sys.argv[2]), 1 << 20, Watch()) as file:
+    print(file.size, file.read_at(4099, 4))
+"""
