@@ -63,7 +63,7 @@ class Machine:
         rng: entropy for the guest; without it and without RDRAND (qemu64) Python's start fails.
         network: user-mode network with DHCP (the guest reaches out; nobody reaches in).
         updater_port: the lab is connected to the updater's console (`updater_port`). A start then
-            takes half a second longer, in which the updater looks for what the lab has sent.
+            takes 0.3 s longer, in which the updater looks for what the lab has sent.
         extra: further QEMU options, as given.
     """
 
