@@ -88,7 +88,8 @@ class VtScreen:
         if len(lines) < len(self._picture):
             out.append(f"\x1b[{len(lines) + 1};1H\x1b[J")
         self._picture = lines
-        self._write("".join(out) + f"\x1b[{len(lines)};{len(lines[-1]) + 1}H")
+        if out:
+            self._write("".join(out) + f"\x1b[{len(lines)};{len(lines[-1]) + 1}H")
 
     def report(self, _: Staged | Said | Progress | Worked | Wait) -> None:
         """The page shows it."""
@@ -102,7 +103,7 @@ class Person:
         self.terminal = terminal
         self._menu = menu
         self._keys = Keys()
-        self._opened_s = now_s
+        self._early_until_s = now_s + EARLY_S
         self._now_s = self._drawn_s = now_s
         kind = terminal.kind
         self._screen: LineScreen | VtScreen
@@ -159,9 +160,9 @@ class Person:
         self._now_s = now_s
         commands: list[Command] = []
         for key in keys:
-            is_early = now_s - self._opened_s < EARLY_S
-            if key is Key.ENTER and is_early and not self._menu.typed:
+            if key is Key.ENTER and now_s < self._early_until_s:
                 continue
+            self._early_until_s = now_s
             if key is Key.REDRAW:
                 self._draw(afresh=True)
                 continue

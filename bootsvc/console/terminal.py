@@ -128,7 +128,7 @@ class Terminal:
     @property
     def is_own_screen(self) -> bool:
         """A screen of this machine (tty0, tty1 ...), and no line to somewhere else."""
-        return self.name.removeprefix("tty").isdecimal()
+        return self.name.startswith("tty") and self.name.removeprefix("tty").isdecimal()
 
 
 def open_terminals(paths: Sequence[Path]) -> list[Terminal]:

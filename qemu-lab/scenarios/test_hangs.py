@@ -65,14 +65,21 @@ def test_an_ordinary_start_leaves_no_running_watchdog_behind(probe: ProbeMaker) 
         machine.vm.wait_event("WATCHDOG", 2 * WATCHDOG_S)
 
 
-def test_a_rescue_shell_is_not_cut_off_by_the_watchdog_of_the_work(probe: ProbeMaker) -> None:
+def test_a_console_that_waits_for_a_person_is_not_cut_off_by_the_watchdog_of_the_work(
+    probe: ProbeMaker,
+) -> None:
     machine = probe(V1, options=OPTIONS, base=GUARDED)
     for area in ("primary", "backup"):
         _, size = machine.range_of(f"bootsvc-{area}")
         machine.damage(f"bootsvc-{area}", size - 4096, bytes(4096))
     machine.power_on()
-    machine.vm.console.wait_for_text("watchdog: guards the updater's work", 60)
-    machine.vm.console.wait_for_bad(Bad.HALT, 60)
-    machine.vm.console.wait_for_bad(Bad.RESCUE_SHELL, 60)
+    console = machine.vm.console
+    console.wait_for_text("watchdog: guards the updater's work", 60)
+    console.wait_for(Stage.HALT, 60)
+    console.wait_for_text("Choice [1]: ", 60)
+    with pytest.raises(DeadlineError, match="WATCHDOG"):
+        machine.vm.wait_event("WATCHDOG", 2 * WATCHDOG_S)
+    console.send("shell\r")
+    console.wait_for_bad(Bad.RESCUE_SHELL, 60)
     with pytest.raises(DeadlineError, match="WATCHDOG"):
         machine.vm.wait_event("WATCHDOG", 2 * WATCHDOG_S, expecting=(Bad.RESCUE_SHELL,))

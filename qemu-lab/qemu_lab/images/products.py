@@ -30,6 +30,8 @@ OTHER_KEY = BUILD / "keys-of-strangers" / "stranger.key"
 SETTINGS_FILE = BUILD / "initramfs" / "bootsvc.toml"
 SETTINGS = f'compatible = "{COMPATIBLE}"\nwatchdog_s = 30\n'
 CONSOLE = "console=ttyS0"
+QUICK = "bootsvc.console_wait_s=0 bootsvc.progress_s=1"
+"""A start that waits for no key, and shows its progress so often that faults can be timed by it."""
 PROBE_AREA = 64 * MIB
 DATA = 64 * MIB
 """As ``bootsvc disk create`` makes it; one probe image has room in it as a restore point."""
@@ -207,7 +209,7 @@ def lab_disk(
             kernel=found.vmlinuz,
             initramfs=updater(kernel_name),
             confirmed=confirmed,
-            options=f"{CONSOLE} {options}".strip(),
+            options=f"{CONSOLE} {QUICK} {options}".strip(),
             menu_seconds=0,
         ),
         force=True,
