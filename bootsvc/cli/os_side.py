@@ -203,6 +203,7 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
         if status.phase is not Phase.TRIAL:
             if wanted != status:
                 machine.disk.status.replace(wanted)
+            _prove_updater(args, machine)
             _end_trial(wanted)
             show("nothing to confirm: the running image is confirmed already")
             return ExitCode.OK
@@ -211,6 +212,7 @@ def run_confirm(args: argparse.Namespace) -> ExitCode:
             _run_helper("identity-save")
         wanted = confirmed(status, started, footer.manifest.floor)
         machine.disk.status.replace(wanted)
+        _prove_updater(args, machine)
     _end_trial(wanted)
     _remember_failed(args, wanted)
     show(
@@ -249,6 +251,25 @@ def _remember_failed(args: argparse.Namespace, status: BootStatus) -> None:
         remember(data, status)
     except (BootsvcError, OSError) as exc:
         show_note(f"bootsvc: ALARM the list of failed images in data cannot be written: {exc}")
+
+
+def _prove_updater(args: argparse.Namespace, machine: Machine) -> None:
+    """The updater that started this system did its work: a slot being tried is the proven one now.
+
+    What cannot be written is an alarm: the updater before is started again, no more.
+    """
+    from bootsvc.errors import BootsvcError
+    from bootsvc.os_side.started import read_this_start
+    from bootsvc.os_side.updater_slots import prove, slots_on
+
+    this_start = read_this_start()
+    if this_start is None or not this_start.slot or not is_own_disk(args):
+        return
+    try:
+        if prove(slots_on(machine.disk), this_start.slot):
+            show(f"the updater's slot {this_start.slot} proved itself: it is started from now on")
+    except BootsvcError as exc:
+        show_note(f"bootsvc: ALARM the updater's slot {this_start.slot} cannot be confirmed: {exc}")
 
 
 def _primary_footer(machine: Machine, started: Started) -> Footer:

@@ -2,7 +2,7 @@
 
 The default entry starts the updater of the proven slot, or, once, of a slot that is marked to be
 tried. The mark is taken away before that slot is started. A slot is started only if both its files
-have their digests, so a damaged one falls through to the other with nobody there. What the marks
+have their sums, so a damaged one falls through to the other with nobody there. What the marks
 mean stands in ``formats.updater_slots``, the whole story in ``ESP.md``.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bootsvc.errors import SettingsError
-from bootsvc.formats.updater_slots import FOLDER, INITRAMFS, KERNEL, PROVEN, SUMS, TRY
+from bootsvc.formats.updater_slots import CRCS, FOLDER, INITRAMFS, KERNEL, PROVEN, TRY
 from bootsvc.trust.grub_password import check_stored
 
 FIXED_OPTIONS = "gpt rdinit=/init panic=10"
@@ -55,7 +55,7 @@ function take_mark {{
 
 # load SLOT OPTION: true if the slot is whole and was loaded.
 function load {{
-    if hashsum --hash sha256 --prefix /{FOLDER}/$1 --check /{FOLDER}/$1/{SUMS}; then
+    if hashsum --hash crc32 --prefix /{FOLDER}/$1 --check /{FOLDER}/$1/{CRCS}; then
         echo "bootsvc: starting the updater's slot $1"
         if [ "$grub_platform" = pc ]; then
             linux16 /{FOLDER}/$1/{KERNEL} @OPTIONS@ bootsvc.slot=$1 $2

@@ -38,7 +38,7 @@ _MODULES = (
     "true",  # true and false
     "loadenv",  # reads the marks and takes one away
     "hashsum",  # checks a slot before it is started
-    "gcry_sha256",  # by this digest
+    "gcry_crc",  # by CRC-32
     "sleep",  # before a restart, where nothing can be started
     "password_pbkdf2",  # locks editor and command line
     "ls",  # for a technician at the prompt

@@ -10,8 +10,9 @@ of neighbouring clusters; names have the form 8.3.
                        14    2 sectors before the tables           12    1 0x18 show in lower case
                        16    1 number of tables                    20    2 first cluster, upper half
                        17    2 0: FAT32                            24    2 date of the last change
-                       22    2 0: FAT32                            26    2 first cluster, lower half
-                       32    4 sectors in all                      28    4 bytes; 0 for a folder
+                       19    2 sectors in all, or 0                26    2 first cluster, lower half
+                       22    2 0: FAT32                            28    4 bytes; 0 for a folder
+                       32    4 sectors in all where that is 0
                        36    4 sectors of a table
                        44    4 first cluster of the top folder
                        48    2 sector of the free count
@@ -51,7 +52,8 @@ _BOOT_SECTOR = Struct(
     "reserved_sectors" / Int16ul,
     "tables" / Int8ul,
     "old_root_entries" / Const(0, Int16ul),
-    Padding(3),
+    "few_sectors" / Int16ul,
+    Padding(1),
     "old_table_sectors" / Const(0, Int16ul),
     Padding(8),
     "sectors" / Int32ul,
@@ -141,9 +143,10 @@ def parse_geometry(sector: bytes) -> Geometry:
     if size not in (512, 1024, 2048, 4096) or not boot.cluster_sectors or not boot.tables:
         raise FieldError(f"{what}: {size}-byte sectors, {boot.tables} tables")
     data = boot.reserved_sectors + boot.tables * boot.table_sectors
-    clusters = (boot.sectors - data) // boot.cluster_sectors
+    sectors = boot.few_sectors or boot.sectors
+    clusters = (sectors - data) // boot.cluster_sectors
     if clusters < 1 or (clusters + FIRST_CLUSTER) * FAT_ENTRY_SIZE > boot.table_sectors * size:
-        raise FieldError(f"{what}: its tables do not fit its {boot.sectors} sectors")
+        raise FieldError(f"{what}: its tables do not fit its {sectors} sectors")
     return Geometry(
         sector_size=size,
         cluster_size=boot.cluster_sectors * size,

@@ -3,7 +3,8 @@
     /bootsvc/try.env       one-shot mark: try=b has GRUB start slot b once, and take the mark away
     /bootsvc/proven.env    slot=a: the slot that proved itself; GRUB only reads it
     /bootsvc/a, /bootsvc/b
-        sha256.sum         digests of the two files below, as sha256sum writes them
+        sha256.sum         digests of kernel and initramfs, as sha256sum writes them
+        crc32.sum          their CRC-32, which GRUB compares at every start
         vmlinuz            the updater's kernel
         initrd.img         its initramfs
         room               the rest of the slot: nobody else may take it
@@ -16,10 +17,12 @@ allocation table: whoever writes a slot writes no byte, and no sector, of the ot
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from bootsvc.errors import FieldError, LayoutError
 from bootsvc.formats import grub_env
+from bootsvc.formats._codec import crc32
 from bootsvc.formats.fat32 import (
     FIRST_CLUSTER,
     Entry,
@@ -33,12 +36,14 @@ from bootsvc.units import MIB, describe_size, round_up
 SLOTS = ("a", "b")
 FOLDER = "bootsvc"
 TRY, PROVEN = "try.env", "proven.env"
-SUMS, KERNEL, INITRAMFS, ROOM = "sha256.sum", "vmlinuz", "initrd.img", "room"
+SUMS, CRCS = "sha256.sum", "crc32.sum"
+KERNEL, INITRAMFS, ROOM = "vmlinuz", "initrd.img", "room"
 
 FRONT = 4 * MIB
 """Bytes at the ESP's beginning for everything else: boot loaders, a person's own files."""
 
 _DIGEST_DIGITS = 64
+_CRC_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,13 @@ class SlotPlan:
     Attributes:
         chains: the allocation table's entries for the whole run.
         folder: the bytes of the slot's folder, which is its first cluster.
-        sums, kernel, initramfs: clusters of the files.
+        sums, crcs, kernel, initramfs: clusters of the files; the first two are neighbours.
     """
 
     chains: bytes
     folder: bytes
     sums: Run
+    crcs: Run
     kernel: Run
     initramfs: Run
 
@@ -88,27 +94,56 @@ def regions_of(geometry: Geometry) -> Regions:
     )
 
 
-def sums_text(kernel: bytes, initramfs: bytes) -> bytes:
-    """The file of digests, given the two SHA-256 digests; always of one length."""
-    return f"{kernel.hex()}  {KERNEL}\n{initramfs.hex()}  {INITRAMFS}\n".encode("ascii")
+@dataclass(frozen=True)
+class Sums:
+    """What kernel and initramfs must be: SHA-256 for people and the OS, CRC-32 for GRUB, whose
+    SHA-256 takes twenty times as long (``bootsvc/disk/ESP.md``)."""
+
+    kernel_sha256: bytes
+    initramfs_sha256: bytes
+    kernel_crc: int
+    initramfs_crc: int
+
+    @classmethod
+    def of(cls, kernel: bytes, initramfs: bytes) -> Sums:
+        """The sums of these files."""
+        return cls(
+            hashlib.sha256(kernel).digest(),
+            hashlib.sha256(initramfs).digest(),
+            crc32(kernel),
+            crc32(initramfs),
+        )
+
+    def files(self) -> tuple[bytes, bytes]:
+        """The two files of sums, always of one length."""
+        return (
+            f"{self.kernel_sha256.hex()}  {KERNEL}\n"
+            f"{self.initramfs_sha256.hex()}  {INITRAMFS}\n".encode("ascii"),
+            f"{self.kernel_crc:08x}  {KERNEL}\n{self.initramfs_crc:08x}  {INITRAMFS}\n".encode(
+                "ascii"
+            ),
+        )
 
 
-def parse_sums(data: bytes) -> tuple[bytes, bytes]:
-    """The digests of kernel and initramfs in a file of digests.
+def parse_sums(sums: bytes, crcs: bytes) -> Sums:
+    """What two files of sums say.
 
     Raises:
-        FieldError: it is none: the slot is empty or was not finished.
+        FieldError: they are none: the slot is empty or was not finished.
     """
     try:
-        digests = [bytes.fromhex(line[:_DIGEST_DIGITS].decode()) for line in data.splitlines()]
-        if len(digests) == 2 and sums_text(*digests) == data:
-            return digests[0], digests[1]
+        digests = [bytes.fromhex(line[:_DIGEST_DIGITS].decode()) for line in sums.splitlines()]
+        values = [int(line[:_CRC_DIGITS], 16) for line in crcs.splitlines()]
+        if (len(digests), len(values)) == (2, 2):
+            found = Sums(digests[0], digests[1], values[0], values[1])
+            if found.files() == (sums, crcs):
+                return found
     except ValueError:
         pass
-    raise FieldError(f"{SUMS} holds no digests")
+    raise FieldError(f"{SUMS} or {CRCS} holds no sums: the slot is empty or was not finished")
 
 
-SUMS_SIZE = len(sums_text(bytes(32), bytes(32)))
+SUMS_SIZE, CRCS_SIZE = (len(file) for file in Sums(bytes(32), bytes(32), 0, 0).files())
 
 
 def control_plan(geometry: Geometry, regions: Regions) -> tuple[bytes, bytes, dict[str, Run]]:
@@ -143,7 +178,8 @@ def slot_plan(
     size, here = geometry.cluster_size, regions.slots[slot]
     folder = Run(here.first, 1)
     sums = Run(folder.end, -(-SUMS_SIZE // size))
-    kernel = Run(sums.end, -(-kernel_size // size))
+    crcs = Run(sums.end, -(-CRCS_SIZE // size))
+    kernel = Run(crcs.end, -(-kernel_size // size))
     initramfs = Run(kernel.end, -(-initramfs_size // size))
     rest = Run(initramfs.end, here.end - initramfs.end)
     if rest.count < 0:
@@ -154,6 +190,7 @@ def slot_plan(
         )
     files = [
         Entry(SUMS, sums.first, SUMS_SIZE),
+        Entry(CRCS, crcs.first, CRCS_SIZE),
         Entry(KERNEL, kernel.first, kernel_size),
         Entry(INITRAMFS, initramfs.first, initramfs_size),
         Entry(ROOM, rest.first, rest.count * size),
@@ -163,11 +200,12 @@ def slot_plan(
         Entry("..", regions.control.first, is_folder=True),
         *(file for file in files if file.size),
     ]
-    runs = (folder, sums, kernel, initramfs, rest)
+    runs = (folder, sums, crcs, kernel, initramfs, rest)
     return SlotPlan(
         build_chains(run for run in runs if run.count),
         build_folder(entries, size),
         sums,
+        crcs,
         kernel,
         initramfs,
     )
@@ -175,5 +213,7 @@ def slot_plan(
 
 def room_of(geometry: Geometry, regions: Regions) -> int:
     """Bytes of kernel and initramfs that a slot takes at least."""
-    reserved = 2 * geometry.cluster_size + round_up(SUMS_SIZE, geometry.cluster_size)
-    return regions.slots["a"].count * geometry.cluster_size - reserved
+    size = geometry.cluster_size
+    # The folder, the sums, and what is lost at the end of the kernel.
+    reserved = 2 * size + round_up(SUMS_SIZE, size) + round_up(CRCS_SIZE, size)
+    return regions.slots["a"].count * size - reserved

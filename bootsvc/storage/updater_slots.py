@@ -4,9 +4,9 @@ Two writers meet here: the OS puts a new updater into the slot that is not the p
 for one try; GRUB takes the mark away before it tries it. At every moment the proven slot is whole:
 
     1  the mark is taken away, where it names this slot          flush, read back
-    2  the slot's digests are wiped: nobody starts it now        flush, read back
+    2  the slot's sums are wiped: nobody starts it now           flush, read back
     3  tables, folder, kernel, initramfs                         flush, read back, all of it
-    4  the digests                                               flush, read back
+    4  the sums                                                  flush, read back
     5  the mark for one try                                      flush, read back
 
 Everything is written in place, in sectors that describe or hold this one slot. No other name,
@@ -30,17 +30,20 @@ from bootsvc.errors import (
     SequenceError,
 )
 from bootsvc.formats import fat32, grub_env, updater_slots
+from bootsvc.formats._codec import crc32
 from bootsvc.formats.fat32 import FAT_ENTRY_SIZE, Entry, Run
 from bootsvc.formats.updater_slots import (
+    CRCS,
+    CRCS_SIZE,
     FOLDER,
     INITRAMFS,
     KERNEL,
     PROVEN,
     SLOTS,
     SUMS,
-    SUMS_SIZE,
     TRY,
     SlotPlan,
+    Sums,
 )
 from bootsvc.storage.device import Device
 from bootsvc.units import MIB, round_up
@@ -118,17 +121,25 @@ class SlotStore:
             DeviceError: the disk cannot be read.
         """
         files = {entry.name: entry for entry in self._entries(slot)}
-        for name in (SUMS, KERNEL, INITRAMFS):
+        for name in (SUMS, CRCS, KERNEL, INITRAMFS):
             if name not in files:
                 raise FormatError(f"slot {slot} is empty: it has no {name}")
-        digests = updater_slots.parse_sums(self._file(files[SUMS]))
-        for name, digest in zip((KERNEL, INITRAMFS), digests, strict=True):
-            if self._digest(files[name], tick) != digest:
+        sums = updater_slots.parse_sums(self._file(files[SUMS]), self._file(files[CRCS]))
+        for name, expected in (
+            (KERNEL, (sums.kernel_sha256, sums.kernel_crc)),
+            (INITRAMFS, (sums.initramfs_sha256, sums.initramfs_crc)),
+        ):
+            if self._sums_of(files[name], tick) != expected:
                 raise AlteredImageError(
-                    f"slot {slot}: {name} differs from its digest",
+                    f"slot {slot}: {name} differs from its sums",
                     hint="write the slot again: bootsvc updater stage KERNEL INITRAMFS",
                 )
-        return SlotContent(files[KERNEL].size, digests[0], files[INITRAMFS].size, digests[1])
+        return SlotContent(
+            files[KERNEL].size,
+            sums.kernel_sha256,
+            files[INITRAMFS].size,
+            sums.initramfs_sha256,
+        )
 
     def release(self, slot: str) -> str:
         """The kernel's own words for its version (``6.1.0-9-amd64 ...``), empty where it has none.
@@ -157,7 +168,7 @@ class SlotStore:
         plan = self._plan(slot, len(kernel), len(initramfs))
         if slot in (self.marks().to_try, self.marks().tried):
             self._mark(TRY, NO_TRY)
-        self._put(self._cluster(plan.sums.first), bytes(self._sums_room))
+        self._put_sums(plan, b"", b"")
         self._write_structure(slot, plan)
         for run, data in ((plan.kernel, kernel), (plan.initramfs, initramfs)):
             self._write_file(run, data, tick)
@@ -165,10 +176,7 @@ class SlotStore:
         self._verify_structure(slot, plan)
         for run, data in ((plan.kernel, kernel), (plan.initramfs, initramfs)):
             self._verify_file(run, data, tick)
-        sums = updater_slots.sums_text(
-            hashlib.sha256(kernel).digest(), hashlib.sha256(initramfs).digest()
-        )
-        self._put(self._cluster(plan.sums.first), sums.ljust(self._sums_room, b"\0"))
+        self._put_sums(plan, *Sums.of(kernel, initramfs).files())
 
     def try_once(self, slot: str) -> None:
         """Have the next start try ``slot``, once (5). Raises DeviceError, ReadBackError."""
@@ -191,10 +199,6 @@ class SlotStore:
         return marks.proven != slot
 
     # --- places ---------------------------------------------------------------------------------
-
-    @property
-    def _sums_room(self) -> int:
-        return round_up(SUMS_SIZE, self._esp.sector_size)
 
     def _cluster(self, number: int) -> int:
         return self._geometry.offset_of(number)
@@ -230,14 +234,16 @@ class SlotStore:
         self._check_inside(entry)
         return self._read(entry.cluster, entry.size)
 
-    def _digest(self, entry: Entry, tick: Tick) -> bytes:
+    def _sums_of(self, entry: Entry, tick: Tick) -> tuple[bytes, int]:
+        """SHA-256 and CRC-32 of a file."""
         self._check_inside(entry)
-        digest, start = hashlib.sha256(), self._cluster(entry.cluster)
+        digest, crc, start = hashlib.sha256(), 0, self._cluster(entry.cluster)
         for at in range(0, entry.size, MIB):
             data = self._esp.read_at(start + at, min(MIB, entry.size - at))
             digest.update(data)
+            crc = crc32(data, crc)
             tick(len(data))
-        return digest.digest()
+        return digest.digest(), crc
 
     def _check_inside(self, entry: Entry) -> None:
         """A damaged folder must not lead out of the slots."""
@@ -261,6 +267,13 @@ class SlotStore:
         block = grub_env.build(values)
         room = round_up(grub_env.SIZE, self._esp.sector_size)
         self._put(self._cluster(self._marks[name].first), block.ljust(room, b"\0"))
+
+    def _put_sums(self, plan: SlotPlan, sums: bytes, crcs: bytes) -> None:
+        """Write both files of sums, which are neighbours, at once; zeros where they are empty."""
+        size = self._geometry.cluster_size
+        data = sums.ljust(plan.sums.count * size, b"\0") + crcs
+        room = round_up(plan.sums.count * size + CRCS_SIZE, self._esp.sector_size)
+        self._put(self._cluster(plan.sums.first), data.ljust(room, b"\0"))
 
     def _put(self, offset: int, data: bytes) -> None:
         self._esp.write_at(offset, data)
@@ -349,10 +362,14 @@ def _take_from_free_count(esp: Device, geometry: fat32.Geometry, clusters: int) 
         esp.write_at(geometry.free_count, bytes(sector))
 
 
+def is_kernel(head: bytes) -> bool:
+    """Whether a file that begins so is an x86 Linux kernel (its boot protocol, 2.00 or later)."""
+    return head[0x202:0x206] == b"HdrS"
+
+
 def kernel_release(head: bytes) -> str:
-    """The version in the first 64 KiB of an x86 kernel (its boot protocol, offset 0x20E); empty
-    where there is none."""
-    if head[0x202:0x206] != b"HdrS":
+    """The version in the first 64 KiB of an x86 kernel; empty where there is none."""
+    if not is_kernel(head):
         return ""
     (pointer,) = struct.unpack_from("<H", head, 0x20E)
     text = head[pointer + 0x200 : pointer + 0x200 + 256].split(b"\0", 1)[0]

@@ -50,10 +50,10 @@ def test_the_menu_has_the_updater_first_then_its_other_slot_and_both_rescues() -
         assert "take_mark" not in rescue
 
 
-def test_a_slot_is_started_only_by_its_digests_and_a_mark_only_once_taken_away() -> None:
+def test_a_slot_is_started_only_by_its_sums_and_a_mark_only_once_taken_away() -> None:
     config = menu_config("", seconds=1)
     load = config.partition("function load {")[2].partition("\n}")[0]
-    assert load.index("if hashsum --hash sha256") < load.index("linux16")
+    assert load.index("if hashsum --hash crc32") < load.index("linux16")
     take = config.partition("function take_mark {")[2].partition("\n}")[0]
     assert take.index("if save_env") < take.index("set first=")
 
