@@ -47,7 +47,7 @@ class Session:
         problem: why the machine cannot go on by itself, "" where it can.
         cancelled: asked at each step of work that can be broken off safely.
         network: None until it is used.
-        mirror: base URL of images, "" where none is set.
+        mirror: address of the folder in which images stand on a server, "" = none.
         listed: what a person was last shown to choose from, by the action that showed it.
     """
 
@@ -59,9 +59,12 @@ class Session:
     start_on: Callable[[Disk], Runner]
     problem: str = ""
     cancelled: Callable[[], bool] = _nobody_cancels
-    network: Network | None = None
-    mirror: str = ""
-    listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    network: Network | None = field(init=False, default=None)
+    mirror: str = field(init=False)
+    listed: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.mirror = self.settings.mirror
 
     def facts(self) -> Facts:
         """What the console knows now."""

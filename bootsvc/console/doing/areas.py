@@ -9,8 +9,10 @@ from bootsvc.console.actions import Outcome, Then
 from bootsvc.errors import SequenceError
 from bootsvc.formats.boot_status import Area, Reason
 from bootsvc.formats.describe import describe_reason
+from bootsvc.sequence.checks import verify_whole
 from bootsvc.sequence.requests import check_startable_once
 from bootsvc.sequence.states import Finding
+from bootsvc.storage.image_area import read_footer
 
 if TYPE_CHECKING:
     from bootsvc.console.perform import Session
@@ -35,7 +37,9 @@ def boot_once(session: Session, answers: Mapping[str, str]) -> Outcome:
     area, runner = AREAS[name], session.used_runner
     check_startable_once(runner.status, area, is_halted=bool(session.problem))
     finding = read_whole(session, area)
-    if not finding.is_verified:
+    if not finding.is_verified and area is Area.STAGING:
+        _check_existing(session, area)  # what forbids to install it does not forbid to start it
+    elif not finding.is_verified:
         raise SequenceError(f"{name} is not started: {in_words(finding)}")
     check_startable_once(
         runner.status, area, is_halted=bool(session.problem), identity=finding.identity
@@ -49,6 +53,17 @@ def read_whole(session: Session, area: Area) -> Finding:
     """Read ``area`` in full; can be broken off."""
     with session.breakable():
         return session.used_runner.check(area)
+
+
+def _check_existing(session: Session, area: Area) -> None:
+    """Raise unless ``area`` holds a whole image signed by a trusted key, be it one that may not be
+    installed here (any more)."""
+    runner, reporter = session.used_runner, session.reporter
+    window = runner.disk.areas[area]
+    footer = read_footer(window)
+    with session.breakable():
+        reporter.begin(f"verify {area.name.lower()}", footer.manifest.size)
+        verify_whole(window, runner.start.site, reporter.tick, footer)
 
 
 def in_words(finding: Finding) -> str:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from bootsvc.console.perform import Session
     from bootsvc.formats.addresses import Address
 
-NETWORK_WAIT_S = 60.0
-"""A switch that looks for loops passes nothing on for 30 s after the cable is in."""
-
 
 def install(session: Session, answers: Mapping[str, str]) -> Outcome:
     """List what could be installed from, or put an image into staging and have it installed."""
@@ -41,7 +38,8 @@ def _install_from(session: Session, source: str) -> Outcome:
     if runner.status is not None or not session.problem:
         runner.check_askable()
     if is_url(source) and _address_of(session) is None:
-        _bring_up(session, "dhcp")
+        with session.breakable():
+            _bring_up(session, session.settings.network)
     is_stuck = _is_stuck(session)
     request = None if is_stuck else UpdateRequest(os.urandom(16))
     try:
@@ -150,4 +148,4 @@ def _bring_up(session: Session, how: str) -> Address:
     wanted = parse_network(how)
     if session.network is None:
         session.network = Network(session.reporter)
-    return session.network.bring_up(wanted, NETWORK_WAIT_S)
+    return session.network.bring_up(wanted, session.settings.network_wait_s)
