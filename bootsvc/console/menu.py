@@ -46,6 +46,9 @@ from bootsvc.console.texts import ACTIONS_OF, Topic
 LONGEST_LINE = 200
 LOG_KEPT = 12
 
+MARK_KEYS = (Key.UP, Key.DOWN, Key.HOME, Key.END)
+"""Keys that move the mark, on a terminal that shows it."""
+
 _BACK_WORDS = ("b", "back", "0")
 _HELP_WORDS = ("?", "h", "help")
 _FRESH_WORDS = ("r", "refresh")
@@ -177,7 +180,7 @@ class Menu:
                 self.typed = self.typed[:-1]
             case Key.RUB_LINE:
                 self.typed = ""
-            case Key.UP | Key.DOWN | Key.HOME | Key.END:
+            case Key() if key in MARK_KEYS:
                 self._mark(key)
             case str() if len(self.typed) < LONGEST_LINE:
                 self.typed += key

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from bootsvc.console.front_end import Closed, Command, Event
 from bootsvc.console.keys import Key, Keys
-from bootsvc.console.menu import Menu
+from bootsvc.console.menu import MARK_KEYS, Menu
 from bootsvc.console.pages import prompt, render
 from bootsvc.console.reporter import PlainLines
 from bootsvc.console.reports import Progress, Said, Staged, Wait, Worked
@@ -163,6 +163,8 @@ class Person:
             if key is Key.ENTER and now_s < self._early_until_s:
                 continue
             self._early_until_s = now_s
+            if key in MARK_KEYS and not self.terminal.kind.is_vt100:
+                continue  # nobody would see the mark move
             if key is Key.REDRAW:
                 self._draw(afresh=True)
                 continue

@@ -180,6 +180,15 @@ def test_a_vt100_gets_a_picture_that_is_redrawn_in_its_own_width(console: Opener
     assert all(len(text) <= 40 and int(row) <= 50 for row, text in rows)
 
 
+def test_arrows_on_a_dumb_terminal_move_no_mark_that_nobody_sees(console: Opener) -> None:
+    opened = console()
+    opened.open()
+    opened.typist.sees(MENU)
+    opened.typist.types("\x1b[B\x1b[B\x1b[B")
+    opened.typist.types("\r")
+    assert opened.ends().then is Then.GO_ON
+
+
 def test_keys_typed_before_the_menu_are_not_heard(console: Opener) -> None:
     opened = console()
     opened.typist.types("power-off\rreboot\r")

@@ -30,6 +30,7 @@ class Typist:
         self.text = ""
         self.read_up_to = 0
         self._size = size
+        self._answered = 0
         self._changed = threading.Condition()
         self._is_over = False
         self._reader = threading.Thread(target=self._read)
@@ -44,11 +45,12 @@ class Typist:
             except OSError:  # the inner end is closed at the moment
                 time.sleep(0.01)
                 continue
-            if self._size and b"\x1b[6n" in data:
-                os.write(self._outer, b"\x1b[%d;%dR" % (self._size[1], self._size[0]))
             with self._changed:
                 self.text += data.decode("latin-1")
                 self._changed.notify_all()
+            if self._size and self.text.count("\x1b[6n") > self._answered:
+                self._answered += 1
+                os.write(self._outer, b"\x1b[%d;%dR" % (self._size[1], self._size[0]))
 
     def types(self, data: str | bytes) -> None:
         time.sleep(PAUSE_S)
