@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bootsvc.boot.cmdline import parse_options, updater_slot
+from bootsvc.boot.cmdline import is_repair, parse_options, updater_slot
 from bootsvc.boot.program_peer import open_port, open_port_with_peer
 from bootsvc.boot.watchdog import Watchdog
 from bootsvc.console.plan import works_of
@@ -61,6 +61,7 @@ class Desk:
         self.is_wanted = False
         self._settings = settings
         self._slot = updater_slot(cmdline)
+        self._is_repair = is_repair(cmdline)
         self._program_option = parse_options(cmdline).get("bootsvc.json", "")
         self._reporter = reporter
         self._watchdog = watchdog
@@ -83,6 +84,8 @@ class Desk:
 
     def is_knocked_at(self, runner: Runner) -> bool:
         """Whether somebody wants the console, asked at the start and waited for by setting."""
+        if self._is_repair:
+            return True
         if self._settings.console_locked_while_updating and works_of(runner.status):
             self._lock()
             return False

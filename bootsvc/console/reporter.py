@@ -112,7 +112,7 @@ class ConsoleReporter:
         self.on_progress()
         self._done = min(self._done + count, self._total)
         now = time.monotonic()
-        if now - self._told >= TOLD_INTERVAL_S:
+        if self._work and now - self._told >= TOLD_INTERVAL_S:
             self._told = now
             self._tell(self._progress(now))
 

@@ -233,3 +233,31 @@ def test_a_watchdog_that_is_in_use_stops_no_start(hardware: Hardware) -> None:
     assert guard.guard_work(300).startswith("watchdog: cannot be opened: ")
     assert guard.guard_trial(60, same_kernel=False).startswith("watchdog: cannot be opened: ")
     assert not hardware.asked
+
+
+def test_a_starved_watchdog_is_fed_by_nothing_until_it_guards_work_again(
+    hardware: Hardware,
+) -> None:
+    hardware.present()
+    watchdog = Watchdog()
+    watchdog.guard_work(300)
+    assert watchdog.starve(10) == "watchdog: resets this machine after 10 s"
+    assert watchdog.is_running
+    fed = hardware.written
+    for _ in range(3):
+        hardware.now_s += 100
+        watchdog.feed()
+    assert hardware.written == fed
+    watchdog.guard_work(300)
+    hardware.now_s += 100
+    fed = hardware.written
+    watchdog.feed()
+    assert len(hardware.written) == len(fed) + 1
+    assert hardware.asked[-1] == (SET_TIMEOUT, 300)
+
+
+def test_a_machine_without_a_watchdog_cannot_have_it_starved(hardware: Hardware) -> None:
+    assert not hardware.node.exists()
+    watchdog = Watchdog()
+    assert "this machine has none" in watchdog.starve(10)
+    assert not watchdog.is_running

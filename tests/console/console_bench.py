@@ -27,6 +27,7 @@ def facts_of(session: Session) -> Facts:
         status=status,
         next="",
         why="",
+        has_shell=session.settings.console_shell,
     )
 
 

@@ -112,8 +112,6 @@ def test_nothing_is_installed_in_the_middle_of_an_update(stick: Path) -> None:
 
 def test_a_machine_that_halted_is_installed_anew_whichever_phase_it_was_in(stick: Path) -> None:
     bench = Bench(stuck_in_restore(), problem="nothing can be started")
-    assert bench.record.phase is Phase.RESTORE
-    bench.machine.change_record(failed=())
     outcome = install(bench, stick / "v3.bimg")
     assert outcome.is_done, outcome.lines
     assert bench.record.phase is Phase.INSTALL
@@ -207,8 +205,9 @@ def network(monkeypatch: pytest.MonkeyPatch) -> type[FakeNetwork]:
 
 
 def of_session(bench: Bench) -> FakeNetwork:
-    assert isinstance(bench.session.network, FakeNetwork)
-    return bench.session.network
+    found: object = bench.session.network
+    assert isinstance(found, FakeNetwork)
+    return found
 
 
 def test_an_address_brings_the_network_up_by_the_setting(network: type[FakeNetwork]) -> None:
