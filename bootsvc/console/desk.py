@@ -93,15 +93,19 @@ class Desk:
         self._open_program_line(with_peer_only=not seconds)
         if not seconds and self._program is None:
             return False
+        from bootsvc.console.keys import ESCAPE_S
         from bootsvc.console.knock import knocked
 
         self._runner = runner
         if seconds:
             self._reporter.say(f"press a key within {seconds} s for the console")
             self._open_terminals()
-        wait_s = seconds or HELD_EARLY_S
-        self._announce(wait_s)
-        who = knocked(self._front_ends, wait_s, looked=self._watchdog.feed, others=self._answer)
+        until_s = time.monotonic() + (seconds or HELD_EARLY_S)
+        self._announce(until_s)
+        if seconds:
+            _import_console()
+            until_s = max(until_s, time.monotonic() + 2 * ESCAPE_S)
+        who = knocked(self._front_ends, until_s, looked=self._watchdog.feed, others=self._answer)
         if who is not None:
             self._attend()
         return who is not None
@@ -171,7 +175,7 @@ class Desk:
         """
         from bootsvc.console.loop import Loop
         from bootsvc.console.person import Person
-        from bootsvc.console.terminal import ask_kinds
+        from bootsvc.console.terminal import SETTLE_S, ask, hear_answers
 
         self.is_wanted = False
         self._attend()
@@ -179,19 +183,18 @@ class Desk:
         self._open_terminals()
         if not self._front_ends:
             return None
-        session = self._session(runner, problem)
-        ask_kinds(self._terminals)
-        now_s = time.monotonic()
-        people = [Person(one, self._menu(one.name), now_s) for one in self._terminals]
-        programs = [self._program] if self._program else []
+        ask(self._terminals)
+        settled_s = time.monotonic() + SETTLE_S
         idle_s = float(self._settings.console_idle_s)
-        loop = Loop(
-            session,
-            [*people, *programs],
+        loop = Loop(  # which reads the facts while the terminals answer
+            self._session(runner, problem),
             idle_s=None if problem or not idle_s else idle_s,
             shell=self._shell,
         )
-        return loop.run()
+        hear_answers(self._terminals, settled_s)
+        now_s = time.monotonic()
+        people = [Person(one, self._menu(one.name), now_s) for one in self._terminals]
+        return loop.run([*people, *([self._program] if self._program else [])])
 
     def close(self) -> None:
         """Leave all lines as they were found: the image's own programs come next."""
@@ -283,12 +286,12 @@ class Desk:
 
     # --- telling ---------------------------------------------------------------------------------
 
-    def _announce(self, seconds: float) -> None:
+    def _announce(self, until_s: float) -> None:
         """A program learns when the start goes on unless it says ``hold``."""
         from bootsvc.console.front_end import StaysUntil
 
         if self._program is not None:
-            self._program.show(StaysUntil(time.monotonic() + seconds))
+            self._program.show(StaysUntil(until_s))
 
     def _answer(self, front_end: FrontEnd, command: Command) -> None:
         """A program asks before the console is open: facts are told, nothing is done."""
@@ -309,3 +312,11 @@ class Desk:
         for listener in self._reporter.listeners:
             if isinstance(listener, PlainLines):
                 listener.interval_s = seconds
+
+
+def _import_console() -> None:
+    """What the console needs beyond the wait: the time of the wait is there, a key is answered
+    sooner, and nobody who types it now is overheard."""
+    import bootsvc.console.facts_of
+    import bootsvc.console.loop
+    import bootsvc.console.person  # noqa: F401

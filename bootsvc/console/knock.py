@@ -69,20 +69,19 @@ def gather(
 
 def knocked(
     front_ends: Sequence[FrontEnd],
-    seconds: float,
+    until_s: float,
     *,
     looked: Callable[[], None],
     others: Callable[[FrontEnd, Command], None],
 ) -> FrontEnd | None:
-    """Who knocks within ``seconds``; None where nobody does.
+    """Who knocks before ``until_s`` (by ``time.monotonic``); None where nobody does.
 
     Args:
         looked: called about five times a second: a wait is no hang.
         others: gets the commands that are no knock (a program that only asks).
     """
-    deadline = time.monotonic() + seconds
     while True:
-        left = deadline - time.monotonic()
+        left = until_s - time.monotonic()
         for front_end, command in gather(front_ends, min(max(left, 0.0), TICK_S)):
             if isinstance(command, Hold):
                 return front_end

@@ -49,14 +49,13 @@ class Loop:
     def __init__(
         self,
         session: Session,
-        front_ends: Sequence[FrontEnd],
         *,
         idle_s: float | None,
         shell: Shell,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
-        self._front_ends = tuple(front_ends)
+        self._front_ends: tuple[FrontEnd, ...] = ()
         self._idle_s = idle_s
         self._shell = shell
         self._now_s = now_s
@@ -65,9 +64,9 @@ class Loop:
         self._glanced_s = 0.0
         self._facts = session.facts()
 
-    def run(self) -> Outcome:
-        """Obey until an outcome leaves the console, or nobody answers any more."""
-        session = self._session
+    def run(self, front_ends: Sequence[FrontEnd]) -> Outcome:
+        """Obey ``front_ends`` until an outcome leaves the console, or nobody answers any more."""
+        session, self._front_ends = self._session, tuple(front_ends)
         listeners, heard, asked = (
             list(session.reporter.listeners),
             session.reporter.on_progress,
@@ -81,14 +80,6 @@ class Loop:
             session.reporter.listeners[:] = listeners
             session.reporter.on_progress = heard
             session.cancelled = asked
-
-    def answer(self, front_end: FrontEnd, command: Command) -> None:
-        """Answer what needs no open console: questions during the wait before it opens."""
-        match command:
-            case Ask(tag):
-                front_end.show(Told(self._facts, tag))
-            case Perform() | Cancel():
-                front_end.show(Refused(command, texts.HOLD_FIRST))
 
     def _run(self) -> Outcome:
         self._stay()

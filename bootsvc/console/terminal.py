@@ -12,7 +12,7 @@ import re
 import select
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,23 +147,26 @@ def here(terminals: Sequence[Terminal]) -> list[Terminal]:
     return [one for one in terminals if one.fileno() >= 0]
 
 
-def ask_kinds(terminals: Sequence[Terminal], settle_s: float = SETTLE_S) -> None:
-    """Find out what each terminal can do; all are asked at once.
-
-    Takes ``settle_s`` seconds in any case: what is typed meanwhile is dropped.
-    """
-    heard: dict[Terminal, bytes] = {}
+def ask(terminals: Sequence[Terminal]) -> None:
+    """Ask each terminal what it can do; what was typed before is forgotten."""
     for terminal in terminals:
         terminal.forget_input()
+        terminal.kind = DUMB
         if terminal.is_own_screen:
             terminal.kind = _own_screen(terminal)
         else:
-            terminal.kind = DUMB
             terminal.write(_ASK)
-        heard[terminal] = b""
-    deadline = time.monotonic() + settle_s
-    while (left := deadline - time.monotonic()) > 0:
-        for terminal in select.select(here(terminals), [], [], left)[0]:
+
+
+def hear_answers(terminals: Sequence[Terminal], until_s: float) -> None:
+    """Set the kind of each terminal by what it answers; what is typed meanwhile is dropped.
+
+    Args:
+        until_s: when the last answer counts, by ``time.monotonic``: it is waited for in any case.
+    """
+    heard = dict.fromkeys(terminals, b"")
+    for wait_s in _until(until_s):
+        for terminal in select.select(here(terminals), [], [], wait_s)[0]:
             heard[terminal] = (heard[terminal] + terminal.read())[-256:]
     for terminal, data in heard.items():
         if terminal.is_own_screen:
@@ -173,6 +176,14 @@ def ask_kinds(terminals: Sequence[Terminal], settle_s: float = SETTLE_S) -> None
             terminal.kind = _kind_of(int(answer[2]), int(answer[1]))
         else:
             terminal.write(_HIDE_ASKING)
+
+
+def _until(until_s: float) -> Iterator[float]:
+    """Seconds that are left, again and again until there are none; at least once."""
+    left = until_s - time.monotonic()
+    yield max(left, 0.0)
+    while (left := until_s - time.monotonic()) > 0:
+        yield left
 
 
 def _own_screen(terminal: Terminal) -> Kind:
