@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qemu_lab import accel, disk
 from qemu_lab.errors import LabError
-from qemu_lab.machine import Drive, Machine, compose_interactive
+from qemu_lab.machine import OVMF, Drive, Machine, compose_interactive
 
 _DESCRIPTION = """\
 Boot chains in QEMU, for people who test them.
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("virtio", "nvme", "ide", "sata"),
         help="disk controller (default virtio)",
     )
+    run.add_argument("--uefi", action="store_true", help="start by UEFI (OVMF) instead of a BIOS")
     run.add_argument(
         "--watchdog", action="store_true", help="add an i6300esb watchdog that resets the machine"
     )
@@ -99,6 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
             memory_mib=arguments.memory,
             cpu=arguments.cpu,
             smp=arguments.smp,
+            firmware=OVMF if arguments.uefi else None,
             watchdog="i6300esb" if arguments.watchdog else None,
             pstore=arguments.pstore,
             network=arguments.network,

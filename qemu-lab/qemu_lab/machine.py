@@ -14,6 +14,10 @@ PORT_NAME = "org.bootsvc.lab"
 UPDATER_PORT_NAME = "org.bootsvc.console"
 """Name of the virtio-serial port on which the updater's console speaks JSON."""
 
+OVMF = Path("/usr/share/ovmf/OVMF.fd")
+"""UEFI firmware (Debian package ovmf), for `Machine.firmware`. What the guest sets in its variables
+is forgotten at power-off; it starts /EFI/BOOT/BOOTX64.EFI of the first disk that has one."""
+
 PSTORE_BYTES = 64 * 1024
 """Size of the ACPI ERST store that backs pstore under BIOS."""
 
@@ -57,7 +61,7 @@ class Machine:
         watchdog: hardware watchdog, or none. Debian's cloud kernel has no driver for it.
         watchdog_action: what it does when it fires.
         kernel, initrd, append: direct boot by QEMU instead of from disk.
-        firmware: another firmware than SeaBIOS, for example OVMF's file.
+        firmware: another firmware than SeaBIOS, for example `OVMF`.
         firmware_on_serial: SeaBIOS and boot loader messages go to the console, too.
         pstore: backing file of an ACPI ERST store, in which Linux keeps panics across a reset.
         rng: entropy for the guest; without it and without RDRAND (qemu64) Python's start fails.
