@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bootsvc.disk.create import FIXED_OPTIONS
+from bootsvc.disk.boot_menu import FIXED_OPTIONS
 from bootsvc.sequence.checks import Site
 from bootsvc.trust.keys import parse_public_key
 from qemu_lab.disk import copy_sparse

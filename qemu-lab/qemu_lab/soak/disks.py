@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from bootsvc.disk.create import FIXED_OPTIONS
+from bootsvc.disk.boot_menu import FIXED_OPTIONS
 from bootsvc.sequence.checks import Site
 from bootsvc.trust.keys import parse_public_key
 from qemu_lab.deadline import patience
