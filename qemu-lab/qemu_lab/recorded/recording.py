@@ -89,7 +89,7 @@ def direct_machine(disk: Drive, update: Path | None = None) -> Machine:
         drives=drives,
         kernel=products.kernel("cloud").vmlinuz,
         initrd=products.updater("cloud"),
-        append=f"{products.CONSOLE} {FIXED_OPTIONS}",
+        append=f"{products.CONSOLE} {products.QUICK} {FIXED_OPTIONS}",
     )
 
 

@@ -86,5 +86,5 @@ def machine_of(story: Story, folder: Path, disk: Path) -> Machine:
         memory_mib=MEMORY_MIB,
         kernel=products.kernel("cloud").vmlinuz,
         initrd=products.updater("cloud"),
-        append=f"{products.CONSOLE} {FIXED_OPTIONS} {options(story.tries)}",
+        append=f"{products.CONSOLE} {products.QUICK} {FIXED_OPTIONS} {options(story.tries)}",
     )
