@@ -68,6 +68,7 @@ LAZY_IMPORTS = (
     "bootsvc.boot.download",
     "bootsvc.boot.hardware",
     "bootsvc.boot.http_file",
+    "bootsvc.boot.install",
     "bootsvc.boot.network",
     "bootsvc.boot.stick",
     "bootsvc.boot.syscalls",
@@ -176,6 +177,9 @@ def _run(around: Surroundings) -> int:
     found = _find_runner(around)
     runner, problem = (None, found) if isinstance(found, str) else (found, "")
     is_console_wanted = runner is not None and desk.is_knocked_at(runner)
+    if runner is not None and not is_console_wanted:
+        _install_what_is_asked_for(runner, around)
+        is_console_wanted = desk.is_wanted
     while True:
         chosen: Boot | None = None
         if runner is None or is_console_wanted:
@@ -203,6 +207,17 @@ def _run(around: Surroundings) -> int:
             runner.could_not_boot(decided.area, exc)
         else:
             return 0
+
+
+def _install_what_is_asked_for(runner: Runner, around: Surroundings) -> None:
+    source = parse_options(around.cmdline).get("bootsvc.install")
+    if source:
+        from bootsvc.boot.install import install_from
+
+        desk = around.desk
+        install_from(source, runner, around.settings, around.reporter, lambda: desk.is_wanted)
+        if runner.status is not None:
+            around.reporter.plan = works_of(runner.status)
 
 
 def _halt_for(runner: Runner, decided: Halt, reporter: ConsoleReporter) -> str:

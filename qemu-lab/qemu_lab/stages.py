@@ -21,6 +21,8 @@ class Stage(enum.Enum):
     KERNEL = "kernel"
     """The updater's kernel (the first one of this start)."""
     UPDATER_STARTED = "updater started"
+    FETCH = "fetch"
+    """The updater fetches an image into staging."""
     IDLE = "idle"
     CHECK = "check"
     REFUSED = "refused"
@@ -71,6 +73,7 @@ PROOFS: tuple[Proof, ...] = (
     Proof(Stage.BOOT_LOADER, r"GRUB loading|Welcome to GRUB!|Booting `",
           "first words of GRUB's core image or menu"),
     Proof(Stage.UPDATER_STARTED, MARK.format(word="start"), "the updater runs"),
+    Proof(Stage.FETCH, MARK.format(word="fetch"), "an image is being fetched into staging"),
     Proof(Stage.IDLE, MARK.format(word="idle"), "nothing to do"),
     Proof(Stage.CHECK, MARK.format(word="check"), "the staged image is being checked"),
     Proof(Stage.REFUSED, MARK.format(word="refused"), "the staged image was refused"),

@@ -124,7 +124,7 @@ def test_a_server_without_ranges_is_read_twice_and_no_more(server: ImageServer) 
             assert file.read_at(at, 4096) == CONTENT[at : at + 4096]
     assert len(server.asked) == 2
     assert "gives no ranges" in watch.said[0]
-    assert watch.done["read to footer"] == SIZE
+    assert watch.done["find footer"] == SIZE
 
 
 @pytest.mark.parametrize(
