@@ -80,7 +80,10 @@ def parse_network(text: str) -> Dhcp | Address:
         return Dhcp(interface)
     ip, _, prefix = first.partition("/")
     dns = tuple(filter(None, options.get("dns", "").split("+")))
-    return _checked(Address(ip, _number(prefix), options.get("gateway", ""), dns, interface), text)
+    return _checked(
+        Address(ip, _number(prefix), options.get("gateway", ""), dns, interface),
+        f"network {text!r}",
+    )
 
 
 def parse_lease(text: str, interface: str) -> Address:
@@ -101,22 +104,22 @@ def parse_lease(text: str, interface: str) -> Address:
         tuple(servers[:MAX_NAME_SERVERS]),
         interface,
     )
-    return _checked(address, f"of the lease on {interface}")
+    return _checked(address, f"lease on {interface}")
 
 
 def _checked(address: Address, where: str) -> Address:
     if not _is_ipv4(address.ip):
-        raise AddressError(f"network {where}: {address.ip!r} is no IPv4 address", hint=_HINT)
+        raise AddressError(f"{where}: {address.ip!r} is no IPv4 address", hint=_HINT)
     if not 1 <= address.prefix <= 32:
         raise AddressError(
-            f"network {where}: the length of its network is missing",
+            f"{where}: the length of its network is missing",
             hint="write it behind the address: /24 for 255.255.255.0",
         )
     if address.gateway and not _is_ipv4(address.gateway):
-        raise AddressError(f"network {where}: gateway {address.gateway!r} is no IPv4 address")
+        raise AddressError(f"{where}: gateway {address.gateway!r} is no IPv4 address")
     if len(address.dns) > MAX_NAME_SERVERS or not all(map(_is_ipv4, address.dns)):
         raise AddressError(
-            f"network {where}: dns takes up to {MAX_NAME_SERVERS} IPv4 addresses, joined by +"
+            f"{where}: dns takes up to {MAX_NAME_SERVERS} IPv4 addresses, joined by +"
         )
     return address
 
