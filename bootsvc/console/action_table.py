@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from bootsvc.console.actions import Action, Argument
 from bootsvc.console.facts import Facts
-from bootsvc.errors import SequenceError
+from bootsvc.errors import BootsvcError, SequenceError
 from bootsvc.formats.boot_status import BootStatus, Phase, Request
 from bootsvc.sequence import requests
 
@@ -46,9 +46,15 @@ def _unless(check: Callable[[BootStatus], object]) -> Refusal:
     return refusal
 
 
+def next_step(error: BootsvcError) -> str:
+    """What a person at the console can do about it, "" where nothing is known: what is meant for
+    the command line of a running system is no help here."""
+    return "" if not error.hint or "bootsvc " in error.hint else f"Next: {error.hint}."
+
+
 def _sentence(error: SequenceError) -> str:
     text = str(error)
-    return f"{text[0].upper()}{text[1:]}." + (f" Next: {error.hint}." if error.hint else "")
+    return f"{text[0].upper()}{text[1:]}. {next_step(error)}".strip()
 
 
 def _cannot_retry(status: BootStatus) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bootsvc.boot.watchdog import Watchdog
-from bootsvc.console.action_table import ACTIONS
+from bootsvc.console.action_table import ACTIONS, next_step
 from bootsvc.console.actions import Action, Outcome, Then
 from bootsvc.console.doing import areas, disks, export, images, machine, record
 from bootsvc.console.facts import Facts
@@ -89,8 +89,8 @@ class Session:
         except CancelledError:
             return Outcome(is_done=False, lines=("Broken off; what runs next is as before.",))
         except BootsvcError as exc:
-            lines = (f"Not done: {exc}.", *((f"Next: {exc.hint}.",) if exc.hint else ()))
-            return Outcome(is_done=False, lines=lines)
+            lines = (f"Not done: {exc}.", next_step(exc))
+            return Outcome(is_done=False, lines=tuple(filter(None, lines)))
 
     def _done(self, doer: Doer, answers: Mapping[str, str]) -> Outcome:
         """What comes of it; the OS that may be started next finds the network as it was."""

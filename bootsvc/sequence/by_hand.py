@@ -57,8 +57,10 @@ def install_without_backup(runner: Runner) -> None:
 
 
 def install_over_nothing(runner: Runner) -> None:
-    """Install what staging holds on a machine that has halted; all areas are read first."""
-    for area in (Area.STAGING, Area.PRIMARY, Area.BACKUP):
+    """Install what staging holds on a machine that has halted, even if that failed here before; all
+    areas are read first."""
+    runner.check(Area.STAGING, again=True)
+    for area in (Area.PRIMARY, Area.BACKUP):
         runner.check(area)
     runner.ask(requests.installation_over_nothing_asked)
 

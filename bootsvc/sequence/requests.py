@@ -213,8 +213,7 @@ def check_abandon(status: BootStatus) -> None:
     """Raise SequenceError where there is nothing that could be abandoned."""
     if status.phase in (Phase.TRIAL, Phase.COPY) or status.request is not Request.NONE:
         return
-    going_back = status.phase in (Phase.RESTORE, Phase.ROLLBACK, Phase.ROT)
-    if going_back:
+    if status.phase in (Phase.RESTORE, Phase.ROLLBACK, Phase.ROT):
         raise SequenceError(
             f"the machine is going back already (phase {status.phase.name})",
             hint="go on: it finishes by itself",
@@ -318,7 +317,11 @@ def _installation_over(seen: Observation, *given_up: Area) -> BootStatus:
                 f"{area.name.lower()} holds a whole image to fall back to",
                 hint="retry the update in the ordinary way",
             )
-    return replace(last_resorts.installing_over_rot(seen), last_failure=_asked_for(seen))
+    return replace(
+        last_resorts.installing_over_rot(seen),
+        last_failure=_asked_for(seen),
+        failed=tuple(one for one in of(seen).failed if one != seen.staging.identity),
+    )
 
 
 def _check_staged(seen: Observation) -> None:

@@ -92,6 +92,17 @@ def test_what_may_not_be_installed_is_refused_before_anything_is_written(
     assert not bench.has_written
 
 
+def test_an_image_that_failed_here_is_tried_again_when_a_person_names_it(stick: Path) -> None:
+    machine = settled_machine(V2, V1)
+    machine.change_record(failed=(V3.identity,))
+    bench = Bench(machine)
+    outcome = install(bench, stick / "v3.bimg")
+    assert outcome.is_done
+    assert "failed on this machine before" in outcome.lines[1]
+    assert bench.record.failed == ()
+    assert bench.session.used_runner.run() == Boot(Area.PRIMARY, is_trial=True)
+
+
 def test_a_fetch_that_was_broken_off_asks_for_nothing(stick: Path) -> None:
     bench = Bench(settled_machine(V2, V1))
     bench.is_cancelled = True
@@ -118,6 +129,15 @@ def test_a_machine_that_halted_is_installed_anew_whichever_phase_it_was_in(stick
     assert bench.record.last_failure.reason == Reason.ASKED_AT_CONSOLE
     assert bench.session.used_runner.run() == Boot(Area.PRIMARY, is_trial=True)
     assert bench.machine.holds(Area.PRIMARY, V3)
+
+
+def test_a_machine_that_halted_takes_even_an_image_that_failed_here(stick: Path) -> None:
+    machine = stuck_in_restore()
+    machine.change_record(failed=(V3.identity,))
+    bench = Bench(machine, problem="nothing can be started")
+    assert install(bench, stick / "v3.bimg").is_done
+    assert machine.record.failed == (), "after a power cut now it would be refused"
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, is_trial=True)
 
 
 def test_the_version_floor_holds_on_a_machine_that_halted(stick: Path) -> None:

@@ -131,6 +131,13 @@ def test_what_cannot_be_done_now_is_refused_in_words_and_nothing_is_read(
     assert not bench.machine.device.log
 
 
+def test_no_refusal_sends_a_person_to_a_command_line_that_is_not_there() -> None:
+    for make in (settled_machine, on_trial, new_machine, thrown_back, without_way_back):
+        bench = Bench(make())
+        for action in ACTIONS:
+            assert "bootsvc " not in refusal(bench, action.name)
+
+
 @pytest.mark.parametrize("name", ["restore", "roll-back", "retry", "abandon", "install"])
 def test_a_lost_record_is_left_to_the_sequence(name: str) -> None:
     machine = settled_machine(V2, V1)

@@ -16,6 +16,7 @@ from bootsvc.sequence.staging import UpdateRequest
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
+    from bootsvc.boot.download import Fetched
     from bootsvc.boot.sources import FoundImage
     from bootsvc.console.perform import Session
     from bootsvc.formats.addresses import Address
@@ -31,46 +32,51 @@ def install(session: Session, answers: Mapping[str, str]) -> Outcome:
 
 
 def _install_from(session: Session, source: str) -> Outcome:
-    from bootsvc.boot.download import fetch_into_staging
-    from bootsvc.formats.url import is_url
-
     runner = session.used_runner
     if runner.status is not None or not session.problem:
         runner.check_askable()
-    if is_url(source) and _address_of(session) is None:
-        with session.breakable():
-            _bring_up(session, session.settings.network)
-    is_stuck = _is_stuck(session)
-    request = None if is_stuck else UpdateRequest(os.urandom(16))
-    try:
-        with session.breakable():
-            fetched = fetch_into_staging(
-                source,
-                runner.disk,
-                None if is_stuck else runner.status,
-                runner.start.site,
-                session.reporter,
-                request,
-            )
-    finally:
-        runner.look_afresh(Area.STAGING)
-    if is_stuck and runner.status is not None:
+    failed = runner.status.failed if runner.status else ()
+    fetched = _fetch(session, source)
+    if _is_stuck(session) and runner.status is not None:
         with session.breakable():
             by_hand.install_over_nothing(runner)
-    status = runner.status
-    following = f"Next: {next_start(status)}." if status else "Next: it is installed."
-    manifest = fetched.footer.manifest
+    manifest, identity = fetched.footer.manifest, fetched.footer.identity
+    lines = [f"{fetched.summary}."]
+    if identity in failed:
+        lines.append("It failed on this machine before, and is tried once more because you ask.")
+    if runner.status is not None:
+        lines.append(f"Next: {next_start(runner.status)}.")
     return Outcome(
         is_done=True,
-        lines=(f"{fetched.summary}.", following),
+        lines=tuple(lines),
         then=Then.GO_ON,
         facts=(
             ("number", manifest.number),
             ("label", manifest.label),
-            ("identity", fetched.footer.identity.hex()),
+            ("identity", identity.hex()),
             ("fetched", fetched.fetched),
         ),
     )
+
+
+def _fetch(session: Session, source: str) -> Fetched:
+    """Put the image into staging, verified and read back; asked for, unless nothing can be."""
+    from bootsvc.boot.download import fetch_into_staging
+    from bootsvc.formats.url import is_url
+
+    runner, is_stuck = session.used_runner, _is_stuck(session)
+    # Whoever names an image wants it, even if it failed here before.
+    request = None if is_stuck else UpdateRequest(os.urandom(16), again=True)
+    status = None if is_stuck else runner.status
+    try:
+        with session.breakable():
+            if is_url(source) and _address_of(session) is None:
+                _bring_up(session, session.settings.network)
+            return fetch_into_staging(
+                source, runner.disk, status, runner.start.site, session.reporter, request
+            )
+    finally:
+        runner.look_afresh(Area.STAGING)
 
 
 def _is_stuck(session: Session) -> bool:
@@ -89,7 +95,8 @@ def _look_around(session: Session) -> Outcome:
     runner = session.used_runner
     found = find_images(runner.disk.device.name, runner.start.site.keys)
     session.listed["install"] = tuple(one.source for one in found)
-    lines = [f"{number}: {_described(one)}" for number, one in enumerate(found, 1)]
+    failed = runner.status.failed if runner.status else ()
+    lines = [f"{number}: {_described(one, failed)}" for number, one in enumerate(found, 1)]
     if lines:
         lines.append("To install one: install and its number, or an address http://...")
     else:
@@ -101,12 +108,13 @@ def _look_around(session: Session) -> Outcome:
     )
 
 
-def _described(image: FoundImage) -> str:
+def _described(image: FoundImage, failed: tuple[bytes, ...]) -> str:
     if image.problem:
         return f"{image.source}: {image.problem}"
+    known = ", failed here before" if image.identity in failed else ""
     return (
         f"{image.source}: number {image.number} ({image.label}), {describe_size(image.size)}, "
-        f"signed by {image.signed_by}"
+        f"signed by {image.signed_by}{known}"
     )
 
 
