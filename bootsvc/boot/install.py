@@ -19,7 +19,7 @@ from bootsvc.boot.watch import STEP_S
 from bootsvc.errors import BootsvcError
 from bootsvc.formats.addresses import parse_network
 from bootsvc.formats.boot_status import Area, AreaState, BootStatus, Request
-from bootsvc.formats.url import is_url
+from bootsvc.formats.url import is_url, parse_url
 from bootsvc.sequence.requests import check_stageable
 from bootsvc.sequence.runner import Reporter, Runner
 from bootsvc.sequence.staging import UpdateRequest
@@ -69,6 +69,7 @@ def install_from(
         if runner.status is not None:
             check_stageable(runner.status)
         if is_url(source):
+            parse_url(source)  # what is mistyped is said before a network is waited for
             network.bring_up(parse_network(settings.network), settings.network_wait_s)
         else:
             _await_node(source, settings.disk_wait_s, reporter)

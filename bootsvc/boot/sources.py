@@ -17,7 +17,7 @@ from pathlib import Path
 from bootsvc.boot import media
 from bootsvc.boot.disks import NEVER, SYS_BLOCK
 from bootsvc.boot.watch import Watch
-from bootsvc.errors import BootsvcError, NoImageError, StorageError
+from bootsvc.errors import BootsvcError, IncompleteImageError, NoImageError, StorageError
 from bootsvc.formats.url import is_url, parse_url
 from bootsvc.storage.device import Device, DirectDevice
 from bootsvc.storage.image_area import Footer, check_signature
@@ -125,8 +125,10 @@ def _images_on(node: Path, keys: tuple[PublicKey, ...], mount: Mount) -> list[Fo
     with DirectDevice(node, writable=False) as device:
         try:
             return [_described(str(node), node.name, device, keys)]
-        except NoImageError:
-            pass
+        except (NoImageError, IncompleteImageError):
+            pass  # no footer at its end: files, or nothing
+        except BootsvcError as exc:
+            return [FoundImage(str(node), node.name, device.size, problem=str(exc))]
     with mount(node) as folder:
         return [_file_on(node, folder, path, keys) for path in _files(folder)]
 
