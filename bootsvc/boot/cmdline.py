@@ -78,7 +78,13 @@ def same_options(signed: str, running: str) -> bool:
 def updater_slot(cmdline: str) -> str:
     """The updater's slot that GRUB started: a, b, or empty where it came from elsewhere."""
     slot = parse_options(cmdline).get("bootsvc.slot", "")
-    return slot if slot in ("a", "b") else ""
+    return slot if slot in ("a", "b") and not is_repair(cmdline) else ""
+
+
+def is_repair(cmdline: str) -> bool:
+    """Whether this updater came from a stick or over the network to repair a machine: its console
+    opens at once, and it is none of the machine's own slots."""
+    return "bootsvc.repair" in parse_options(cmdline)
 
 
 def _split_option(word: str) -> tuple[str, str]:

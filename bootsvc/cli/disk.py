@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootsvc.cli import stick
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import Progress, show
 from bootsvc.cli.parsing import Groups, natural, new_command, new_group, size_argument
@@ -47,6 +48,7 @@ def add_commands(groups: Groups) -> None:
     """Add ``disk`` and its commands."""
     commands = new_group(groups, "disk", "make and show bootable disks", EXAMPLES)
     _add_show(commands)
+    stick.add_command(commands)
     create = new_command(commands, "create", "make a bootable disk, or disk file", CREATE_TEXT)
     create.set_defaults(run=run_create)
     create.add_argument("out", metavar="OUT", type=Path, help="disk file to make, or disk to erase")
@@ -115,7 +117,7 @@ def _add_show(commands: Groups) -> None:
     shown.set_defaults(run=run_show)
 
 
-class _Shown:
+class Shown:
     """Shows each piece of work: a name at once, a bar where bytes are counted."""
 
     def __init__(self) -> None:
@@ -151,9 +153,9 @@ def run_create(args: argparse.Namespace) -> ExitCode:
         confirmed=args.confirmed,
         options=args.append,
         menu_seconds=args.menu_seconds,
-        grub_password=_grub_password(args.settings),
+        grub_password=grub_password(args.settings),
     )
-    shown = _Shown()
+    shown = Shown()
     try:
         if is_block_device(args.out):
             layout, footer = _create_on_disk(args, contents, shown.update)
@@ -194,7 +196,7 @@ def _layout(args: argparse.Namespace, size: int | None, sector_size: int) -> Dis
     )
 
 
-def _grub_password(settings: Path | None) -> str:
+def grub_password(settings: Path | None) -> str:
     """What the site's settings say. Raises SettingsError: the file is not there, or is wrong."""
     from bootsvc.settings import load
 

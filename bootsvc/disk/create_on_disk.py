@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,44 +54,60 @@ def create_on_disk(
         DeviceError, ReadBackError, ToolError: the disk failed, or a program; it has no partition
             table now.
     """
+    with prepared(layout, contents) as work:
+
+        def fill(device: Device, frame: Device) -> None:
+            _fill(path, device, frame, work, progress)
+
+        put_on_disk(path, layout, lambda frame, size: make_frame(frame, work, size, progress), fill)
+    return work.footer
+
+
+def put_on_disk(
+    path: Path,
+    layout: DiskLayout,
+    make: Callable[[Path, int], None],
+    fill: Callable[[Device, Device], None],
+) -> None:
+    """Fill the disk `path` between taking its old partition table away and giving it the new one.
+
+    Args:
+        make: makes the frame, a sparse file with the table and boot code, of so many bytes.
+        fill: writes the partitions; is given the disk and the frame.
+    """
     with (
-        prepared(layout, contents) as work,
         tempfile.TemporaryDirectory(prefix="bootsvc-disk-") as folder,
         DirectDevice(path, writable=True) as device,
     ):
         _check_layout(device, layout)
         frame_path = Path(folder) / "frame"
-        make_frame(frame_path, work, device.size, progress)
+        make(frame_path, device.size)
+        head, tail = range(MIB), range(layout.partitions[-1].end, device.size)
         with DirectDevice(frame_path, writable=False) as frame:
             frame.sector_size = device.sector_size
-            _fill(path, device, frame, work, progress)
+            for where in (head, tail):
+                _write_zeros(device, where)
+            _have_table_read(path)
+            fill(device, frame)
+            device.flush()
+            for where in (tail, head):
+                copy_verified(frame, device, where)
     _have_table_read(path)
-    return work.footer
 
 
 def _fill(path: Path, device: Device, frame: Device, work: Work, progress: Progress) -> None:
-    layout = work.layout
-    head, tail = range(MIB), range(layout.partitions[-1].end, device.size)
-    progress("old partition table", 0, 0)
-    for where in (head, tail):
-        _write_zeros(device, where)
-    _have_table_read(path)
     progress("boot partitions", 0, 0)
     for role in COPIED_ROLES:
-        part = layout[role]
-        _copy(frame, device, range(part.offset, part.end))
+        part = work.layout[role]
+        copy_verified(frame, device, range(part.offset, part.end))
     progress("data partition", 0, 0)
-    data.make(path, layout, is_blank=False)
+    data.make(path, work.layout, is_blank=False)
     disk = disk_on(device, parse_gpt(frame.read_at, frame.size, frame.sector_size))
     for area in (Area.PRIMARY, Area.BACKUP, Area.STAGING):
         # An image that was here once is found by the last block of its area.
         window = disk.areas[area]
         _write_zeros(window, range(window.size - BLOCK_SIZE, window.size))
     fill_areas(disk, work, progress)
-    device.flush()
-    progress("partition table", 0, 0)
-    for where in (tail, head):
-        _copy(frame, device, where)
 
 
 def _check_layout(device: Device, layout: DiskLayout) -> None:
@@ -108,7 +125,7 @@ def _write_zeros(device: Device, where: range) -> None:
     device.flush()
 
 
-def _copy(source: Device, target: Device, where: range) -> None:
+def copy_verified(source: Device, target: Device, where: range) -> None:
     """Copy bytes and read them back past every cache.
 
     Raises:
