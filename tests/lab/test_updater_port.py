@@ -56,8 +56,8 @@ class Updater:
             self.lab.detach()
 
     def _run(self) -> None:
-        loop = Loop(self.bench.session, [self._port], idle_s=60, shell=_no_shell)
-        self.then.append(loop.run().then)
+        loop = Loop(self.bench.session, idle_s=60, shell=_no_shell)
+        self.then.append(loop.run([self._port]).then)
         self._port.close()
 
 
