@@ -352,9 +352,7 @@ class _Answer:
         """Some bytes, at least one and at most ``count``. Raises _TryAgainError where it ends."""
         piece = self._response.read1(min(count, PIECE_SIZE, self.end - self.at))
         if not piece:
-            raise _TryAgainError(
-                f"the server promised bytes up to {self.end} and ended at {self.at}"
-            )
+            raise _TryAgainError(f"the server promised {self.end} bytes and hung up")
         self.at += len(piece)
         if self.at == self.end:
             self._response.close()  # the connection is free for the next request

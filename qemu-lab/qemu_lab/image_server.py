@@ -6,6 +6,7 @@ What it does can be changed while it serves: ``server.faults = Faults(rate=100_0
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -237,10 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _client_is_gone(self) -> bool:
-        try:
-            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _piece(self, asked: Asked, faults: Faults) -> int:
         stops = [one - asked.sent for one in (faults.stall_after, faults.break_after) if one]
