@@ -84,7 +84,7 @@ def test_an_update_is_rolled_back_at_the_console(probe: ProbeMaker) -> None:
 
 
 def test_a_machine_that_halted_is_installed_from_a_second_disk(probe: ProbeMaker) -> None:
-    """Back end: switch_root. Primary and backup are no use, and staging is empty."""
+    """Primary and backup are no use, and staging is empty."""
     machine = probe(V1, update=V2, base=CONNECTED)
     for area in ("primary", "backup"):
         machine.damage(f"bootsvc-{area}", 4096, bytes(4096))
@@ -93,7 +93,8 @@ def test_a_machine_that_halted_is_installed_from_a_second_disk(probe: ProbeMaker
     machine.power_on()
     updater = machine.vm.updater
     with machine.vm.console.expecting(Bad.HALT):
-        assert updater.hold()["problem"]
+        machine.wait(Stage.HALT)
+        assert updater.facts()["problem"]
         assert not updater.perform("restore", word="RESTORE").is_done
         assert updater.perform("install", source=UPDATE_DEVICE).require().then == "go-on"
         machine.wait(Stage.TRIAL)
