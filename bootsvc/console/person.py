@@ -149,7 +149,7 @@ class Person:
 
     def resume(self) -> None:
         """The terminal was somebody else's for a while (a shell's)."""
-        self.terminal.make_raw()
+        self.terminal.reopen()
         self._draw(afresh=True)
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ dropped."""
 STUCK_S = 1.0
 """A line that takes nothing for so long (flow control, no carrier) loses what was to be written."""
 
+_OPEN_FLAGS = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 _ASK = b"\r\x1b7\x1b[999;999H\x1b[6n\x1b8"
 _HIDE_ASKING = b"\r" + b" " * 24 + b"\r"
 """Over what a dumb terminal has printed of the question."""
@@ -59,9 +60,9 @@ class Terminal:
         self.name = path.name
         self.path = path
         self.kind = DUMB
-        self._fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._found: list[Any] = []
         self.is_gone = False
+        self._fd = os.open(path, _OPEN_FLAGS)
+        self._found: list[Any] = []
 
     def fileno(self) -> int:
         """For ``select``; negative where there is nothing to wait for."""
@@ -117,6 +118,14 @@ class Terminal:
                     return
             except OSError:
                 return
+
+    def reopen(self) -> None:
+        """Open it anew: the kernel hangs a terminal up when the shell that had it ends."""
+        self.close()
+        with suppress(OSError):
+            self._fd = os.open(self.path, _OPEN_FLAGS)
+            self.is_gone = False
+            self.make_raw()
 
     def close(self) -> None:
         """Leave it as it was found."""
