@@ -11,6 +11,7 @@ import argparse
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from textwrap import wrap
 
 from bootsvc.cli.exit_codes import WORDS, ExitCode
 
@@ -35,6 +36,9 @@ FILES = (
 
 SEE_ALSO = "/usr/lib/python3/dist-packages/bootsvc/cli/README.md: every command and JSON field."
 
+SOURCE_WIDTH = 70
+"""Characters of a line in the page's source, before what is special to the formatter is escaped."""
+
 _EXAMPLES = re.compile(r"^examples?:$", re.MULTILINE)
 _SPECIAL = str.maketrans(
     {"\\": r"\(rs", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "~": r"\(ti", "^": r"\(ha"}
@@ -49,7 +53,7 @@ def manual_page(parser: argparse.ArgumentParser, version: str, epoch_s: int) -> 
         version: of the package.
         epoch_s: the page's date, in seconds since 1970.
     """
-    date = datetime.fromtimestamp(epoch_s, UTC).strftime("%Y\\-%m\\-%d")
+    date = datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d")
     lines = [
         f'.TH BOOTSVC 1 "{date}" "bootsvc {_text(version)}" "User Commands"',
         *(".ad l", ".nh"),  # ragged and unbroken: options and paths must be copied as they are
@@ -57,7 +61,7 @@ def manual_page(parser: argparse.ArgumentParser, version: str, epoch_s: int) -> 
         ".SH SYNOPSIS",
     ]
     for words, below in (("bootsvc", parser), *commands_of(parser)):
-        lines += [".HP 8", " ".join(_synopsis(words, below))]
+        lines += [".HP 8", *_synopsis(words, below)]
     lines += [".SH DESCRIPTION", *_filled(DESCRIPTION), ".PP", *_filled(OUTPUT)]
     lines += [".SH OPTIONS"]
     for action in _arguments(parser):
@@ -125,8 +129,8 @@ def _argument(action: argparse.Action) -> list[str]:
 
 
 def _synopsis(words: str, parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The words of a call, each to stay on one line."""
-    yield from (f"\\fB{_text(word)}\\fR" for word in words.split())
+    """A call: the command, then each of its arguments, none of which is broken."""
+    yield f"\\fB{_text(words)}\\fR"
     for action in _arguments(parser):
         if action.dest == "help":
             continue
@@ -153,7 +157,8 @@ def _filled(text: str) -> list[str]:
     lines: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         lines += [".PP"] if lines else []
-        lines += [_line(one.strip()) for one in paragraph.splitlines()]
+        words = " ".join(paragraph.split())
+        lines += map(_line, wrap(words, SOURCE_WIDTH, break_on_hyphens=False))
     return lines
 
 
