@@ -91,6 +91,8 @@ class Session:
         except BootsvcError as exc:
             lines = (f"Not done: {exc}.", next_step(exc))
             return Outcome(is_done=False, lines=tuple(filter(None, lines)))
+        except OSError as exc:
+            return Outcome(is_done=False, lines=(f"Not done: {exc}.",))
 
     def _done(self, doer: Doer, answers: Mapping[str, str]) -> Outcome:
         """What comes of it; the OS that may be started next finds the network as it was."""
@@ -110,7 +112,7 @@ class Session:
 
     @contextmanager
     def breakable(self) -> Iterator[None]:
-        """Work within may be broken off at any step: it only reads."""
+        """Work within may be broken off at any step: it reads, or writes what nothing relies on."""
         heard = self.reporter.on_progress
 
         def heard_unless_cancelled() -> None:

@@ -115,7 +115,7 @@ class AtConsole:
     """A technician asks at the console, before the sequence begins; see ``sequence.by_hand``.
 
     Attributes:
-        wish: restore, abandon, retry or install-without-backup.
+        wish: restore, abandon, retry, install-without-backup or install-over-nothing.
         repeats: asks again at every start in which the record still lets him; else only until the
             wish has begun to be recorded.
     """
@@ -316,6 +316,15 @@ def without_way_back(sector_size: int) -> bytearray:
     content = disk_with(sector_size, status, **HELD, staging="v3")
     for role in ("primary", "backup"):
         content[PARTS[role].start] ^= 1
+    return content
+
+
+def stuck(sector_size: int) -> bytearray:
+    """v2 rotted in primary, its kernel too, and v1 in backup: nothing can be started. A technician
+    has put v3 into staging, which failed here before."""
+    status = replace(V2_ON_V1, failed=(IMAGES["v3"].identity,))
+    content = _rot_primary(disk_with(sector_size, status, **HELD, staging="v3"))
+    content[PARTS["backup"].start] ^= 1
     return content
 
 
@@ -528,6 +537,18 @@ SCENARIOS = (
         "primary and backup are altered; a technician has v3 installed with nothing behind it",
         without_way_back,
         ask=AtConsole("install-without-backup", repeats=True),
+        copies=("copy", "backup"),
+        end=replace(UPDATED, backup="v3 VALID"),
+        fallbacks=(replace(HALTED, primary="v3 BAD", failed=("v3",)),),
+        proven=frozenset(),
+        is_first=True,
+        rotten_until=1,
+    ),
+    Scenario(
+        "install-over-nothing",
+        "neither primary nor backup can be started; a technician has v3 installed from elsewhere",
+        stuck,
+        ask=AtConsole("install-over-nothing", repeats=True),
         copies=("copy", "backup"),
         end=replace(UPDATED, backup="v3 VALID"),
         fallbacks=(replace(HALTED, primary="v3 BAD", failed=("v3",)),),

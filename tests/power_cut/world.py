@@ -235,6 +235,7 @@ def _ask_at_console(ask: AtConsole, runner: Runner, device: SimulatedDisk, told:
         "abandon": lambda: by_hand.abandon(runner),
         "retry": lambda: by_hand.retry(runner, fresh),
         "install-without-backup": lambda: by_hand.install_without_backup(runner),
+        "install-over-nothing": lambda: by_hand.install_over_nothing(runner),
     }
     device.mark(AT_CONSOLE)
     try:
