@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
@@ -63,10 +62,7 @@ def _check_stageable(
 
     status = machine.status
     check_stageable(status)
-    if args.again:
-        kept = tuple(one for one in status.failed if one != footer.identity)
-        status = replace(status, failed=kept)
-    check_installable(footer, site, status, machine.disk.areas.values())
+    check_installable(footer, site, status, machine.disk.areas.values(), again=args.again)
     runs_already = status.phase is Phase.IDLE and footer.identity == status.primary.identity
     if runs_already and not args.no_request:
         raise SequenceError(
