@@ -42,6 +42,7 @@ test: check images ## everything: check, then all scenarios in virtual machines,
 power-cut: images ## prove it: every power cut, mistakes made on purpose, disk errors, a recorded machine; tables and a page
 	@$(PY) -m tests.power_cut --mutants
 	@$(PY) -m tests.power_cut.disk_errors
+	@$(PY) -m tests.power_cut.updater_slots
 	@$(PY) -m qemu_lab.recorded --jobs 2 --boots 50
 
 .PHONY: soak

@@ -51,6 +51,9 @@ from bootsvc.units import MIB, round_up
 Tick = Callable[[int], None]
 """Called with the bytes that were just written or read."""
 
+PIECE = MIB
+"""Bytes of a file that are written or read at once."""
+
 NO_TRY = {"try": "", "tried": ""}
 
 _UNKNOWN_COUNT = 0xFFFFFFFF
@@ -238,8 +241,8 @@ class SlotStore:
         """SHA-256 and CRC-32 of a file."""
         self._check_inside(entry)
         digest, crc, start = hashlib.sha256(), 0, self._cluster(entry.cluster)
-        for at in range(0, entry.size, MIB):
-            data = self._esp.read_at(start + at, min(MIB, entry.size - at))
+        for at in range(0, entry.size, PIECE):
+            data = self._esp.read_at(start + at, min(PIECE, entry.size - at))
             digest.update(data)
             crc = crc32(data, crc)
             tick(len(data))
@@ -310,11 +313,11 @@ class SlotStore:
             tick(len(piece))
 
     def _pieces(self, run: Run, data: bytes) -> list[tuple[int, bytes]]:
-        """``data`` in whole sectors, in pieces of at most 1 MiB."""
+        """``data`` in whole sectors, in pieces of at most ``PIECE``."""
         start, unit = self._cluster(run.first), self._esp.sector_size
         pieces = []
-        for at in range(0, len(data), MIB):
-            piece = data[at : at + MIB]
+        for at in range(0, len(data), PIECE):
+            piece = data[at : at + PIECE]
             pieces.append((start + at, piece.ljust(round_up(len(piece), unit), b"\0")))
         return pieces
 

@@ -98,7 +98,7 @@ def test_a_good_new_updater_is_tried_once_and_kept(
     (files / "vmlinuz").write_bytes(kernel().read_bytes())
     (files / "updater.img").write_bytes(updater().read_bytes())
     medium = lab.directory / "files.squashfs"
-    run(["mksquashfs", str(files), str(medium), "-noappend", "-quiet", "-no-compression"])
+    run(["mksquashfs", str(files), str(medium), "-noappend", "-quiet", "-noD"])
     subject = probe(V1, base=base, update=medium)
     subject.power_on()
     subject.runs(1)

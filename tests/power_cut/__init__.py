@@ -33,6 +33,11 @@ The same machines on a disk that fails (`python -m tests.power_cut.disk_errors`)
     error_oracle.py   what must hold, and fall_backs.py the documented ends
     error_results.py  what was found, as values and table
 
+The updater's own two slots on the ESP (`python -m tests.power_cut.updater_slots`):
+
+    updater_slots.py  the OS and GRUB as writers of one volume, every cut, and what follows each
+    updater_judge.py  GRUB played, and the judge: a FAT32 reader and clauses of their own
+
 What a disk promises here: sectors (512 or 4096 bytes) arrive whole, order holds only at a flush.
 Beyond that promise the sector of the boot-status record is torn at every byte as well.
 
