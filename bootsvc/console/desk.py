@@ -146,6 +146,7 @@ class Desk:
         work_s = self._settings.work_watchdog_s
         self._is_locked = True
         self._open_terminals()
+        self._open_program_line(with_peer_only=True)
         for sentence in texts.forced(limit_s):
             self._reporter.say(sentence)
         self._reporter.say(self._watchdog.guard_work(min(work_s or limit_s, limit_s)))
