@@ -337,3 +337,26 @@ def test_the_shell_reads_what_the_library_writes(
     assert result["area"] == ("backup" if phase == "TRIAL" else area.lower())
     assert int(result["code"]) == StatusCode[code]
     assert int(result["sequence"], 16) == 123456789
+
+
+def test_a_wait_for_the_disk_is_told_once_in_five_seconds() -> None:
+    """The clock of the wait is played: 0.1 s pass at every look, and the disk never comes."""
+    text = (HERE / "init").read_text()
+    functions = text[text.index("# Once in five seconds") : text.index("# Stay for ever")]
+    played = (
+        'kernel_option() { printf 12; }\nsay() { echo "$*"; }\nload_modules() { :; }\n'
+        "find_partitions() { PARTITIONS=; }\nread_clock() { NOW=$((${NOW:-0} + 10)); }\n"
+        "usleep() { :; }\nTRIED=/dev/null\n"
+    )
+    done = subprocess.run(
+        [str(BUSYBOX), "sh", "-c", f"{played}{functions}\nwait_for_disk"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    then = "then the updater starts without one"
+    assert done.stdout.splitlines() == [
+        f"waiting for the disk since 5 s, for 7 s more, {then}",
+        f"waiting for the disk since 10 s, for 2 s more, {then}",
+        "no partition named bootsvc-status after 12 s",
+    ]
