@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -315,3 +317,15 @@ def test_a_forced_setting_locks_no_start_without_work(console: Opener) -> None:
     opened = console(settings=Settings(console_wait_s=1, console_locked_while_updating=True))
     opened.typist.types("x")
     assert opened.desk.is_knocked_at(opened.runner)
+
+
+def test_an_ordinary_start_imports_nothing_of_the_open_console() -> None:
+    code = "import sys, bootsvc.updater; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {
+        name.removeprefix("bootsvc.console.")
+        for name in done.stdout.split()
+        if name.startswith("bootsvc.console.")
+    }
+    assert loaded == {"desk", "plan", "render", "reporter", "reports", "screens"}
+    assert "termios" not in done.stdout.split()
