@@ -44,8 +44,9 @@ def leave(node: Path, name: str, content: bytes, ours: str) -> None:
         StorageError, BootError: it is one of our own disks, has no file system of those, or cannot
             be written to.
     """
-    if node not in places(ours):
-        names = ", ".join(str(one) for one in places(ours)) or "none"
+    found = places(ours)
+    if node not in found:
+        names = ", ".join(map(str, found)) or "none"
         raise StorageError(
             f"{node} is no place to leave a file on",
             hint=f"vfat or ext4 on a disk of its own: {names}",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from bootsvc.console.actions import Action, Argument
 from bootsvc.console.facts import Facts
 from bootsvc.errors import BootsvcError, SequenceError
-from bootsvc.formats.boot_status import BootStatus, Phase, Request
+from bootsvc.formats.boot_status import BootStatus, Request
 from bootsvc.sequence import requests
 
 Refusal = Callable[[Facts], str]
@@ -57,17 +57,15 @@ def _sentence(error: SequenceError) -> str:
     return f"{text[0].upper()}{text[1:]}. {next_step(error)}".strip()
 
 
-def _cannot_retry(status: BootStatus) -> None:
-    """Unfinished work is resumed, whatever stands in staging; else staging must be free."""
-    if status.phase in (Phase.IDLE, Phase.DEGRADED, Phase.HALT, Phase.INSTALL):
-        requests.check_stageable(status)
-
-
 def _cannot_install(facts: Facts) -> str:
     """A machine that has halted takes an image in whichever phase it is."""
     if facts.problem:
         return _without_disk(facts)
     return _unless(requests.check_stageable)(facts)
+
+
+def _nothing_against(_: BootStatus) -> None:
+    """Any record will do: unfinished work is resumed, whatever stands in staging."""
 
 
 def _cannot_test_watchdog(status: BootStatus) -> None:
@@ -137,7 +135,7 @@ ACTIONS = (
         "Resume or retry the update",
         "Resumes what is under way. Otherwise staging is read in full, and what it holds is "
         "installed once more, even if it was refused or has failed here before.",
-        refusal=_unless(_cannot_retry),
+        refusal=_unless(_nothing_against),
     ),
     Action(
         "abandon",

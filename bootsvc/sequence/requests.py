@@ -102,12 +102,18 @@ def rejected(status: BootStatus, started: Started, reason: Reason, now_s: int) -
     return replace(status, last_failure=failure)
 
 
-def check_stageable(status: BootStatus) -> None:
-    """Raise SequenceError in an unfinished phase: an unproven image must not replace the only
-    good backup (S4.16). A first installation that was refused waits for another image."""
+def is_unfinished(status: BootStatus) -> bool:
+    """An update, or the way back from one, is under way. A first installation that was refused is
+    none: it waits for another image."""
     unfilled = status.staging.state in (AreaState.BAD, AreaState.WRITING)
     never_installed = status.phase is Phase.INSTALL and unfilled
-    if status.phase not in SETTLED and not never_installed:
+    return status.phase not in SETTLED and not never_installed
+
+
+def check_stageable(status: BootStatus) -> None:
+    """Raise SequenceError in an unfinished phase: an unproven image must not replace the only
+    good backup (S4.16)."""
+    if is_unfinished(status):
         raise SequenceError(
             f"an update is unfinished (phase {status.phase.name})",
             hint="confirm it (bootsvc confirm) or restart until it is settled",

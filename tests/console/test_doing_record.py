@@ -88,6 +88,23 @@ def test_retrying_a_trial_resumes_it_and_writes_nothing_by_itself() -> None:
     assert bench.session.used_runner.run() == Boot(Area.PRIMARY, is_trial=True)
 
 
+def test_retrying_a_first_installation_resumes_it() -> None:
+    bench = Bench(new_machine())
+    assert bench.do("retry").then is Then.GO_ON
+    assert not bench.has_written
+
+
+def test_retrying_a_first_installation_that_was_refused_asks_for_it_again() -> None:
+    machine = new_machine()
+    machine.flip(Area.STAGING, 4096 * 3)
+    machine.power_on()
+    assert not Bench(machine, problem="the image is altered").do("retry").is_done
+    machine.put(Area.STAGING, V1)
+    bench = Bench(machine, problem="the image is altered")
+    assert bench.do("retry").then is Then.GO_ON
+    assert bench.session.used_runner.run() == Boot(Area.PRIMARY, is_trial=True)
+
+
 def test_retrying_a_failed_image_asks_for_it_with_a_transaction_of_its_own() -> None:
     machine = thrown_back()
     before = machine.record.transaction
@@ -115,7 +132,6 @@ def test_installing_without_a_backup_wants_its_word() -> None:
         (settled_machine, "abandon", "No update is under way, and nothing was asked for."),
         (settled_machine, "install-without-backup", "No update was refused"),
         (new_machine, "abandon", "A first installation has nothing to go back to."),
-        (new_machine, "retry", "An update is unfinished (phase INSTALL)."),
         (on_trial, "test-watchdog", "Something is under way"),
     ],
 )

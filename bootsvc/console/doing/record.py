@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bootsvc.console.actions import Outcome, Then
-from bootsvc.formats.boot_status import Phase
 from bootsvc.formats.describe import next_start
 from bootsvc.sequence import by_hand
-from bootsvc.sequence.requests import SETTLED
+from bootsvc.sequence.requests import SETTLED, is_unfinished
 
 if TYPE_CHECKING:
     from bootsvc.console.perform import Session
-
-RESUMED = (Phase.BACKUP, Phase.COPY, Phase.TRIAL, Phase.RESTORE, Phase.ROLLBACK, Phase.ROT)
-"""The phases in which an update or its end is under way: to try again is to go on."""
 
 
 def restore(session: Session, _: Mapping[str, str]) -> Outcome:
@@ -44,7 +40,7 @@ def retry(session: Session, _: Mapping[str, str]) -> Outcome:
     """Resume what is under way, or have the staged image checked and installed once more."""
     runner = session.used_runner
     status = runner.status
-    if status is not None and status.phase in RESUMED:
+    if status is not None and is_unfinished(status):
         return Outcome(is_done=True, lines=("It is resumed.",), then=Then.GO_ON)
     with session.breakable():
         by_hand.retry(runner, os.urandom(16))
