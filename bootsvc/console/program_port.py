@@ -52,6 +52,9 @@ CLOSING_S = 0.2
 
 READ_SIZE = 4096
 
+NEEDS_TERMINAL = ("shell",)
+"""Actions for people only."""
+
 _FACTS, _ACTIONS, _HOLD = "facts", "actions", "hold"
 """Kinds of answer, which go with a command to the loop and come back in its tag."""
 
@@ -87,7 +90,7 @@ class ProgramPort:
         self.name = line.name
         self._line = line
         self._gate = gate
-        self._table = table
+        self._table = tuple(one for one in table if one.name not in NEEDS_TERMINAL)
         self._lines = Lines()
         self._outbox = Outbox(lambda count: messages.line(messages.lost(count)))
         self._known: Facts | None = None
@@ -225,6 +228,8 @@ class ProgramPort:
                 return Ask(self._tag(_ACTIONS, request_id))
             case AskCancel(request_id):
                 return Cancel(self._tag("cancel", request_id))
+            case AskPerform(action, _, _, request_id) if action in NEEDS_TERMINAL:
+                self._put(answer_to(request_id, messages.error(f"{action} needs a terminal")))
             case AskPerform(action, arguments, word, request_id):
                 return Perform(action, arguments, word, self._tag("perform", request_id))
         return None

@@ -82,7 +82,9 @@ def test_the_lab_speaks_the_updaters_schema() -> None:
 def test_a_start_is_held_and_an_area_verified_and_booted(updater: Updater) -> None:
     with updater.with_open_console() as lab:
         assert lab.hold()["disk"] == "/dev/test"
-        assert set(lab.actions()) == {action.name for action in ACTIONS}
+        assert set(lab.actions()) == {action.name for action in ACTIONS} - {"shell"}
+        with pytest.raises(ExpectationError, match="shell needs a terminal"):
+            lab.perform("shell")
         verified = lab.perform("verify", area="backup").require()
         assert verified.facts == {"backup": "verified"}
         assert lab.wait("began")["by"] == "virtio-serial"
