@@ -84,6 +84,8 @@ class Menu:
         self._note = ""
         self._closes_at_s: float | None = None
         self._answers: dict[str, str] = {}
+        self._explained: list[Action] = []
+        self._is_asking = False  # what is shown next comes with the facts that were asked for
         self._page: Page | None = UnlockPage() if gate.is_locked else None  # None: a topic
 
     # --- what is to be seen ---------------------------------------------------------------------
@@ -94,7 +96,8 @@ class Menu:
             return self._page
         closes = None if self._closes_at_s is None else max(self._closes_at_s - now_s, 0.0)
         items = tuple(line.item for line in self._lines())
-        detail = tuple(self._actions.values()) if self._topic is Topic.HELP else ()
+        explained = tuple(self._explained or self._actions.values())
+        detail = explained if self._topic is Topic.HELP else ()
         return TopicPage(self._topic, items, self._marked, self._note, closes, detail)
 
     @property
@@ -127,6 +130,9 @@ class Menu:
         match event:
             case Told(facts):
                 self.facts = facts
+                if self._is_asking:
+                    self._is_asking = False
+                    self._show(self._page)
             case StaysUntil(at_s):
                 self._closes_at_s = at_s
             case Refused(_, why):
@@ -219,9 +225,10 @@ class Menu:
         if first in _BACK_WORDS:
             return self._back()
         if first in _HELP_WORDS:
+            self._explained = [self._actions[one] for one in rest if one in self._actions]
             return self._go(Topic.HELP)
         if first in _FRESH_WORDS:
-            self._show(None)
+            self._is_asking = True
             return [Present(), Ask()]
         if first.isdecimal() and not rest and 1 <= int(first[:4]) <= len(lines):
             return self._take(lines[int(first[:4]) - 1].target, [])
@@ -322,6 +329,8 @@ class Menu:
         return taken
 
     def _go(self, topic: Topic) -> list[Command]:
+        if topic is not Topic.HELP:
+            self._explained = []
         self._topic, self._marked = topic, 0
         self._show(None)
         return [Present()]

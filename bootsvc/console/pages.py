@@ -44,7 +44,7 @@ class TopicPage:
         marked: index of the item that Enter takes.
         note: a sentence above the choice: what was not understood.
         closes_in_s: seconds until the console closes by itself, None where it does not.
-        detail: help on single actions, for ``Topic.HELP``.
+        detail: for ``Topic.HELP``: the action that is explained, or all of them.
     """
 
     topic: Topic
@@ -182,9 +182,7 @@ def _topic(page: TopicPage, facts: Facts, width: int) -> list[str]:
     if page.topic is Topic.OVERVIEW:
         lines += _row(texts.UNATTENDED, texts.unattended(facts, page.closes_in_s), width)
     if page.topic is Topic.HELP:
-        lines += _folded(texts.HELP, width)
-        for action in page.detail:
-            lines += _row(action.name, _help(action), width)
+        lines += _help(page.detail, width)
     lines.append("")
     lines += _items(page.items, page.marked, width)
     return lines + _folded([page.note], width)
@@ -419,5 +417,11 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _help(action: Action) -> str:
-    return f"{action.help} {action.loses}".strip()
+def _help(actions: tuple[Action, ...], width: int) -> list[str]:
+    """One action explained; or the keys, and the names of all."""
+    if len(actions) == 1:
+        (action,) = actions
+        lines = _row(action.name, f"{action.title}. {action.help}", width)
+        return lines + (_row(texts.LOSES, action.loses, width) if action.loses else [])
+    names = ", ".join(action.name for action in actions)
+    return [*_folded(texts.HELP, width), *_row(texts.ACTIONS, names, width)]

@@ -25,7 +25,7 @@ class Topic(Enum):
     RECORD = "Record: what stands on the disk"
     MACHINE = "Machine: clock, network, disk, watchdog"
     LEAVE = "Leave: shell, restart, switch off"
-    HELP = "Help: what every key and action does"
+    HELP = "Help: what the keys do, and each action"
 
 
 ACTIONS_OF = {
@@ -55,6 +55,7 @@ HELP = (
     "Type the number or the name of a line, then Enter. Enter alone takes the line in [brackets].",
     "The first line of every page loses nothing.",
     "b or Esc goes back, ? shows this page, r asks the machine afresh. Arrows move the mark.",
+    "? NAME explains an action: ? restore",
     "An action may be typed from everywhere, with its answers: verify backup",
     "What can lose something says what, and wants a word typed out in full.",
     "While an action works, q breaks it off where that is safe.",
@@ -96,6 +97,8 @@ DISK = "Disk"
 CLOCK = "Clock"
 NETWORK = "Network"
 MIRROR = "Mirror"
+ACTIONS = "Actions"
+LOSES = "Loses"
 
 # --- sentences -----------------------------------------------------------------------------------
 

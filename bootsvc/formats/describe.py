@@ -126,7 +126,7 @@ def next_start(status: BootStatus) -> str:
         Phase.RESTORE: "finish restoring the backup to primary, then start it",
         Phase.ROLLBACK: "finish going back to the image in backup, then start it",
         Phase.ROT: "repair primary, then start it",
-        Phase.HALT: "stop in the rescue shell: no image verifies",
+        Phase.HALT: "stop in the console: no image verifies",
     }.get(status.phase, "look at both areas")
 
 

@@ -74,6 +74,7 @@ PAGES: dict[str, tuple[Page, Facts]] = {
     "machine-no-disk": (TopicPage(Topic.MACHINE, ITEMS[:1]), NO_DISK),
     "leave": (TopicPage(Topic.LEAVE, ITEMS[:1]), HEALTHY),
     "help": (TopicPage(Topic.HELP, ITEMS[:1], detail=(VERIFY, RESTORE)), HEALTHY),
+    "help-restore": (TopicPage(Topic.HELP, ITEMS[:1], detail=(RESTORE,)), HEALTHY),
     "ask-choice": (AskPage(VERIFY, VERIFY.arguments[0]), HEALTHY),
     "ask-text": (AskPage(SET_MIRROR, SET_MIRROR.arguments[0], "Not understood: x"), HEALTHY),
     "confirm": (ConfirmPage(RESTORE), HEALTHY),

@@ -197,11 +197,24 @@ def test_back_is_one_step_at_a_time() -> None:
     assert topic(at) is Topic.OVERVIEW
 
 
-def test_help_and_refresh() -> None:
+def test_help_explains_the_keys_or_one_action() -> None:
     at = menu()
-    types(at, "?")
-    assert topic(at) is Topic.HELP
+    for line, explained in (("?", TABLE), ("? restore", (LOSE,)), ("help", TABLE)):
+        types(at, line)
+        page = at.page(0.0)
+        assert isinstance(page, TopicPage)
+        assert (page.topic, page.detail) == (Topic.HELP, explained)
+
+
+def test_a_page_asked_for_afresh_is_shown_with_the_new_facts() -> None:
+    at = menu()
+    before = at.turn
     assert types(at, "r") == [Present(), Ask()]
+    assert at.turn == before, "not yet"
+    at.hear(Told(HEALTHY))
+    assert at.turn == before + 1
+    at.hear(Told(HEALTHY))
+    assert at.turn == before + 1
 
 
 def test_while_an_action_works_keys_only_break_it_off() -> None:
