@@ -31,7 +31,7 @@ from bootsvc.errors import (
 )
 from bootsvc.formats import fat32, grub_env, updater_slots
 from bootsvc.formats._codec import crc32
-from bootsvc.formats.fat32 import FAT_ENTRY_SIZE, Entry, Run
+from bootsvc.formats.fat32 import FAT_ENTRY_SIZE, FIRST_CLUSTER, Entry, Run
 from bootsvc.formats.updater_slots import (
     CRCS,
     CRCS_SIZE,
@@ -213,6 +213,8 @@ class SlotStore:
 
     def _check_places(self) -> None:
         geometry = self._geometry
+        if self._cluster(geometry.clusters + FIRST_CLUSTER) > self._esp.size:
+            raise LayoutError(f"{self._esp.name}: its file system is larger than it is")
         top = self._read(geometry.root_cluster, geometry.cluster_size)
         control = self._regions.control.first
         is_there = any(

@@ -20,9 +20,10 @@ from unittest.mock import patch
 from bootsvc.boot.cmdline import compose, image_words, parse_options, same_options
 from bootsvc.console.protocol import LONGEST_LINE, LONGEST_TEXT, AskPerform, Lines
 from bootsvc.errors import AlteredImageError, FormatError
-from bootsvc.formats import boot_status, failed_list
+from bootsvc.formats import boot_status, failed_list, fat32, grub_env, updater_slots
 from bootsvc.formats.describe import describe_failure, next_start, why_next_start
 from bootsvc.formats.elf_notes import build_id_among
+from bootsvc.formats.fat32 import FIRST_CLUSTER
 from bootsvc.formats.footer import Signature, build_locator, parse_locator
 from bootsvc.formats.manifest import build_manifest, parse_manifest
 from bootsvc.formats.tree import DIGEST_SIZE, build_tree, checked_leaves
@@ -111,6 +112,22 @@ def _check_disk(device: PaperDisk) -> None:
     for part in disk.gpt.partitions:
         assert 0 <= part.offset < part.offset + part.size <= device.size
     assert not any(copy.is_unreadable for copy in disk.status.copies())
+
+
+def esp(data: bytes) -> None:
+    """The volume's first sector, then a mark (1024 bytes), a folder (512 bytes), both sums."""
+    grub_env.parse(data[512:1536])
+    for entry in fat32.parse_folder(data[1536:2048]):
+        assert entry.cluster < 2**32
+    sums = data[2048:].partition(b"\0")
+    found = updater_slots.parse_sums(sums[0], sums[2])
+    assert found.files() == (sums[0], sums[2])
+    geometry = fat32.parse_geometry(data[:512])
+    regions = updater_slots.regions_of(geometry)
+    assert all(
+        FIRST_CLUSTER <= run.first < run.end <= geometry.clusters + FIRST_CLUSTER
+        for run in (regions.control, *regions.slots.values())
+    )
 
 
 def tree(data: bytes) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from bootsvc.boot.cmdline import compose
 from bootsvc.console.protocol import LONGEST_LINE
-from bootsvc.formats import failed_list
+from bootsvc.formats import failed_list, grub_env
 from bootsvc.formats.footer import Locator, Signature, build_locator
 from bootsvc.formats.tree import build_tree, leaves_of
+from bootsvc.formats.updater_slots import Sums
 from bootsvc.settings import Settings
 from bootsvc.units import BLOCK_SIZE, KIB, MIB, round_up
 from tests.boot import facts
@@ -24,6 +25,7 @@ from tests.fuzz.parsers import BETWEEN_FILES, MESSAGE
 from tests.image.rootfs import bzimage, elf_with_build_id
 from tests.image.rootfs import kernel as packed_kernel
 from tests.images import KEY, OTHER_KEY, make_image, random_blocks
+from tests.volumes import empty_esp
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -74,6 +76,17 @@ def _disk(sector_size: int) -> PaperDisk:
     return resummed(
         PaperDisk(bytes(head + entries), bytes(tail.rjust(len(head + entries), b"\0")), sector_size)
     )
+
+
+def esps() -> tuple[bytes, ...]:
+    found = []
+    for sector_size in (512, 4096):
+        volume = empty_esp(sector_size)
+        mark = grub_env.build({"try": "b", "tried": ""})
+        at = volume.index(b"A          ") // 512 * 512
+        sums = b"\0".join(Sums.of(b"kernel", b"initramfs").files())
+        found.append(volume[:512] + mark + volume[at : at + 512] + sums)
+    return tuple(found)
 
 
 def trees() -> tuple[bytes, ...]:

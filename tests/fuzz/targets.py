@@ -11,6 +11,7 @@ from bootsvc.errors import (
     BootError,
     FormatError,
     ImageError,
+    LayoutError,
     NoImageError,
     SettingsError,
     SignatureError,
@@ -123,6 +124,7 @@ TARGETS = {
             "gpt",
             24 * KIB,
         ),
+        Target("esp", parsers.esp, (FormatError, LayoutError), SMALL, seeds.esps, "esp"),
         Target(
             "tree", parsers.tree, (AlteredImageError, SizeMismatchError), SMALL, seeds.trees, "tree"
         ),

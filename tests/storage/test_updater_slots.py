@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,6 +252,15 @@ def test_an_esp_of_another_kind_is_not_touched(tmp_path: Path) -> None:
         format_slots(device)
         with pytest.raises(LayoutError, match="taken already"):
             format_slots(device)
+
+
+def test_an_esp_that_was_cut_short_is_not_touched(volume: Volume) -> None:
+    os.truncate(volume.path, volume.device.size // 2)
+    with (
+        DirectDevice(volume.path, writable=True) as half,
+        pytest.raises(LayoutError, match="larger than it is"),
+    ):
+        SlotStore(half)
 
 
 def test_an_esp_whose_folder_was_changed_is_not_touched(volume: Volume) -> None:
