@@ -25,7 +25,7 @@ from bootsvc.storage.disk import Disk
 if TYPE_CHECKING:
     from bootsvc.console.actions import Outcome
     from bootsvc.console.forced import ForcedScreen
-    from bootsvc.console.front_end import Command, FrontEnd
+    from bootsvc.console.front_end import Command, FrontEnd, Perform
     from bootsvc.console.lock import Gate
     from bootsvc.console.menu import Menu
     from bootsvc.console.perform import Session
@@ -70,6 +70,7 @@ class Desk:
         self._front_ends: list[FrontEnd] = []  # who may knock
         self._program: FrontEnd | None = None
         self._gate_of_this_start: Gate | None = None
+        self._first: tuple[FrontEnd, Perform] | None = None  # what a program knocked with
         self._runner: Runner | None = None
         self._is_locked = False
         self._forced: dict[str, ForcedScreen] = {}
@@ -93,6 +94,7 @@ class Desk:
         self._open_program_line(with_peer_only=not seconds)
         if not seconds and self._program is None:
             return False
+        from bootsvc.console.front_end import Perform
         from bootsvc.console.keys import ESCAPE_S
         from bootsvc.console.knock import knocked
 
@@ -106,9 +108,12 @@ class Desk:
             _import_console()
             until_s = max(until_s, time.monotonic() + 2 * ESCAPE_S)
         who = knocked(self._front_ends, until_s, looked=self._watchdog.feed, others=self._answer)
-        if who is not None:
-            self._attend()
-        return who is not None
+        if who is None:
+            return False
+        self._attend()
+        front_end, command = who
+        self._first = (front_end, command) if isinstance(command, Perform) else None
+        return True
 
     def look(self) -> None:
         """A step of the start's work is done: feed the watchdog; see whether somebody knocks."""
@@ -195,7 +200,8 @@ class Desk:
         hear_answers(self._terminals, settled_s)
         now_s = time.monotonic()
         people = [Person(one, self._menu(one.name), now_s) for one in self._terminals]
-        return loop.run([*people, *([self._program] if self._program else [])])
+        first, self._first = self._first, None
+        return loop.run([*people, *([self._program] if self._program else [])], first)
 
     def close(self) -> None:
         """Leave all lines as they were found: the image's own programs come next."""

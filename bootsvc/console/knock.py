@@ -1,7 +1,8 @@
 """The short wait of every start: does somebody want the console?
 
-A person knocks with any key, a program with the word ``hold``. Little is imported for it: nearly
-always nobody knocks. While the start works, the same lines are looked at from time to time.
+A person knocks with any key, a program with the word ``hold`` or with an action. Little is
+imported for it: nearly always nobody knocks. While the start works, the same lines are looked at
+from time to time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 
-from bootsvc.console.front_end import Command, Event, FrontEnd, Hold
+from bootsvc.console.front_end import Command, Event, FrontEnd, Hold, Perform
 from bootsvc.console.keys import Keys
 from bootsvc.console.terminal import Terminal
 
@@ -73,8 +74,8 @@ def knocked(
     *,
     looked: Callable[[], None],
     others: Callable[[FrontEnd, Command], None],
-) -> FrontEnd | None:
-    """Who knocks before ``until_s`` (by ``time.monotonic``); None where nobody does.
+) -> tuple[FrontEnd, Hold | Perform] | None:
+    """Who knocks before ``until_s`` (by ``time.monotonic``), and how; None where nobody does.
 
     Args:
         looked: called about five times a second: a wait is no hang.
@@ -83,8 +84,8 @@ def knocked(
     while True:
         left = until_s - time.monotonic()
         for front_end, command in gather(front_ends, min(max(left, 0.0), TICK_S)):
-            if isinstance(command, Hold):
-                return front_end
+            if isinstance(command, Hold | Perform):
+                return front_end, command
             others(front_end, command)
         looked()
         if left <= 0:

@@ -64,8 +64,14 @@ class Loop:
         self._glanced_s = 0.0
         self._facts = session.facts()
 
-    def run(self, front_ends: Sequence[FrontEnd]) -> Outcome:
-        """Obey ``front_ends`` until an outcome leaves the console, or nobody answers any more."""
+    def run(
+        self, front_ends: Sequence[FrontEnd], first: tuple[FrontEnd, Perform] | None = None
+    ) -> Outcome:
+        """Obey ``front_ends`` until an outcome leaves the console, or nobody answers any more.
+
+        Args:
+            first: what was asked for before the console was open.
+        """
         session, self._front_ends = self._session, tuple(front_ends)
         listeners, heard, asked = (
             list(session.reporter.listeners),
@@ -75,17 +81,17 @@ class Loop:
         session.reporter.listeners[:] = [self._tell]
         session.cancelled = lambda: self._is_broken_off
         try:
-            return self._run()
+            return self._run([first] if first else [])
         finally:
             session.reporter.listeners[:] = listeners
             session.reporter.on_progress = heard
             session.cancelled = asked
 
-    def _run(self) -> Outcome:
+    def _run(self, commands: Sequence[tuple[FrontEnd, Command]]) -> Outcome:
         self._stay()
         self._tell(Told(self._facts))
         while True:
-            for front_end, command in gather(self._front_ends, TICK_S, self._now_s):
+            for front_end, command in commands:
                 outcome = self._obey(front_end, command)
                 if outcome is not None and outcome.then is not Then.STAY:
                     self._tell(Closed(" ".join(outcome.lines) or outcome.then.value))
@@ -95,6 +101,7 @@ class Loop:
                 why = texts.CLOSED_IDLE.format(idle=duration(self._idle_s or 0))
                 self._tell(Closed(why))
                 return Outcome(is_done=True, lines=(why,), then=Then.GO_ON)
+            commands = gather(self._front_ends, TICK_S, self._now_s)
 
     # --- commands -------------------------------------------------------------------------------
 
