@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bootsvc.console.actions import Then
+from bootsvc.console.facts_of import facts_of
 from bootsvc.console.front_end import (
     Ask,
     Began,
@@ -90,7 +91,9 @@ def scripts() -> Iterator[Callable[..., Script]]:
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A machine on which an action is over before anybody looks at the lines."""
     monkeypatch.setattr("bootsvc.console.loop.GLANCE_S", float("inf"))
-    return Bench(settled_machine(V2, V1))
+    made = Bench(settled_machine(V2, V1))
+    made.session.look = facts_of
+    return made
 
 
 def no_shell(_: FrontEnd) -> None:
