@@ -176,7 +176,7 @@ def _run(around: Surroundings) -> int:
     desk = around.desk
     found = _find_runner(around)
     runner, problem = (None, found) if isinstance(found, str) else (found, "")
-    is_console_wanted = runner is not None and desk.is_knocked_at(runner)
+    is_console_wanted = runner is not None and _is_knocked_at(around, runner)
     if runner is not None and not is_console_wanted:
         _install_what_is_asked_for(runner, around)
         is_console_wanted = desk.is_wanted
@@ -226,13 +226,20 @@ def _halt_for(runner: Runner, decided: Halt, reporter: ConsoleReporter) -> str:
     return _halt(reporter, describe_reason(decided.reason), "")
 
 
+def _is_knocked_at(around: Surroundings, runner: Runner) -> bool:
+    try:
+        return around.desk.is_knocked_at(runner)
+    except Exception as exc:  # noqa: BLE001  # a console that fails must not cost the machine
+        around.desk.give_up(exc)
+        return False
+
+
 def _console(around: Surroundings, runner: Runner | None, problem: str) -> Outcome | None:
-    """What was decided at the console; None where nobody could be reached. Whatever is wrong with
-    the console itself stops no start."""
+    """What was decided at the console; None where nobody could be reached."""
     try:
         return around.desk.open(runner, problem)
-    except Exception as exc:  # noqa: BLE001  # a console that fails must not cost the machine
-        around.reporter.say(f"ALARM the console failed: {type(exc).__name__}: {exc}")
+    except Exception as exc:  # noqa: BLE001  # as above
+        around.desk.give_up(exc)
         return None
 
 
@@ -246,15 +253,24 @@ def _after_console(
     if outcome is None or session is None:
         return runner, None
     if outcome.then in (Then.REBOOT, Then.POWER_OFF):
-        from bootsvc.boot.syscalls import power_off, restart
-
-        os.sync()
-        (restart if outcome.then is Then.REBOOT else power_off)()
+        _end(around, is_restart=outcome.then is Then.REBOOT)
     if session.runner is not None and session.runner.status is not None:
         around.reporter.plan = works_of(session.runner.status)
     if outcome.then is Then.BOOT:
         return session.runner, Boot(outcome.area, alarm=outcome.alarm)
     return session.runner, None
+
+
+def _end(around: Surroundings, *, is_restart: bool) -> None:
+    """Restart the machine or switch it off; returns only where the kernel refuses."""
+    from bootsvc.boot.syscalls import power_off, restart
+
+    around.desk.close()
+    os.sync()
+    try:
+        (restart if is_restart else power_off)()
+    except BootsvcError as exc:
+        around.reporter.say(f"ALARM {exc}")
 
 
 def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: float) -> None:

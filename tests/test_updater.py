@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,10 +14,12 @@ from bootsvc import updater
 from bootsvc.boot import backends, disks
 from bootsvc.boot.backends import Loaded
 from bootsvc.boot.handover import Handover
+from bootsvc.console.actions import Outcome, Then
 from bootsvc.console.reporter import ConsoleReporter
 from bootsvc.errors import BootError, LayoutError
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request
 from bootsvc.formats.manifest import BootSection
+from bootsvc.sequence.runner import Runner
 from bootsvc.settings import Settings
 from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.disk import Disk, disk_on
@@ -26,25 +29,43 @@ from tests.images import KEY
 TRANSACTION = bytes(range(16))
 
 
-class NoDesk:
-    """A console that nobody ever reaches; ``opened``: the problems for which it was tried."""
+class PlayedDesk:
+    """A console at which things are chosen by the test; nobody is reached where nothing is played.
+
+    Attributes:
+        plays: what each opening comes to: an outcome, or an error of the console's own.
+        opened: the problem for which each was opened.
+    """
 
     is_wanted = False
-    session = None
 
     def __init__(self, start: Start) -> None:
         self.look = start.feed
+        self.plays: list[Outcome | Exception] = []
         self.opened: list[str] = []
+        self.failed: list[Exception] = []
         self.closed = 0
+        self.session: SimpleNamespace | None = None
+        self.knock: bool | Exception = False
 
     def is_knocked_at(self, _: object) -> bool:
-        return False
+        if isinstance(self.knock, Exception):
+            raise self.knock
+        return self.knock
 
     def unlock(self) -> None:
         """Nothing is ever locked."""
 
-    def open(self, _: object, problem: str) -> None:
+    def open(self, runner: object, problem: str) -> Outcome | None:
         self.opened.append(problem)
+        self.session = SimpleNamespace(runner=runner)
+        play = self.plays.pop(0) if self.plays else None
+        if isinstance(play, Exception):
+            raise play
+        return play
+
+    def give_up(self, error: Exception) -> None:
+        self.failed.append(error)
 
     def close(self) -> None:
         self.closed += 1
@@ -67,7 +88,7 @@ class Start:
         self.watchdog: list[tuple[object, ...]] = []
         self.unbootable: set[Area] = set()
         self.method = "switch_root"
-        self.desk = NoDesk(self)
+        self.desk = PlayedDesk(self)
         self.monkeypatch = monkeypatch
         self.no_shell = tmp_path / "no-shell"
         read = settings_module.load_built_in
@@ -368,3 +389,81 @@ def stage_v3(start: Start, spoil: Callable[[], None]) -> None:
         )
     )
     spoil()
+
+
+# --- the console ---------------------------------------------------------------------------------
+
+
+def test_without_a_knock_no_console_is_opened_and_all_lines_are_left_as_they_were(
+    start: Start,
+) -> None:
+    assert updater.main() == 0
+    assert (start.desk.opened, start.desk.closed) == ([], 1)
+
+
+def test_who_knocks_gets_the_console_before_anything_is_done(start: Start) -> None:
+    start.desk.knock = True
+    start.desk.plays = [Outcome(is_done=True, then=Then.GO_ON)]
+    assert updater.main() == 0
+    assert start.desk.opened == [""]
+    assert [one.area for one in start.loaded] == [Area.PRIMARY]
+
+
+def test_an_area_chosen_at_the_console_is_started_this_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = start.desk.open
+
+    def verify_and_choose(runner: Runner, problem: str) -> Outcome | None:
+        assert runner.check(Area.BACKUP).is_verified
+        return opening(runner, problem)
+
+    monkeypatch.setattr(start.desk, "open", verify_and_choose)
+    before = start.bench.status
+    start.desk.knock = True
+    start.desk.plays = [Outcome(is_done=True, then=Then.BOOT, area=Area.BACKUP)]
+    assert updater.main() == 0
+    assert [one.area for one in start.loaded] == [Area.BACKUP]
+    assert start.bench.status == before
+
+
+def test_a_machine_that_halts_opens_its_console_with_the_reason_until_it_can_go_on(
+    start: Start,
+) -> None:
+    start.unbootable = {Area.PRIMARY, Area.BACKUP}
+    start.desk.plays = [Outcome(is_done=True, then=Then.GO_ON)]
+    assert updater.main() == 3, "the second time nobody is reached"
+    assert len(start.desk.opened) == 2
+    assert all(start.desk.opened)
+
+
+@pytest.mark.parametrize(
+    ("then", "name"), [(Then.REBOOT, "restart"), (Then.POWER_OFF, "power_off")]
+)
+def test_the_machine_is_restarted_or_switched_off_and_goes_on_where_the_kernel_refuses(
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    then: Then,
+    name: str,
+) -> None:
+    def refuse() -> None:
+        raise BootError("the kernel refuses")
+
+    monkeypatch.setattr(f"bootsvc.boot.syscalls.{name}", refuse)
+    start.desk.knock = True
+    start.desk.plays = [Outcome(is_done=True, then=then)]
+    assert updater.main() == 0
+    assert "ALARM the kernel refuses" in capsys.readouterr().out
+    assert start.desk.closed == 2, "the lines are left as they were before the end"
+
+
+def test_a_console_that_fails_stops_no_start(start: Start) -> None:
+    start.desk.knock = True
+    start.desk.plays = [ZeroDivisionError("a mistake")]
+    assert updater.main() == 0
+    assert [str(error) for error in start.desk.failed] == ["a mistake"]
+    start.started = 0
+    start.desk.knock = OSError("no terminal")
+    assert updater.main() == 0
+    assert [str(error) for error in start.desk.failed] == ["a mistake", "no terminal"]

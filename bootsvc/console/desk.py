@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bootsvc.boot.cmdline import is_repair, parse_options, updater_slot
@@ -122,6 +123,18 @@ class Desk:
         if not self._front_ends or now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
+        try:
+            self._listen()
+        except Exception as exc:  # noqa: BLE001  # a console that fails must not cost the update
+            self.give_up(exc)
+
+    def give_up(self, error: Exception) -> None:
+        """Something is wrong with the console itself: say so, and go on without it."""
+        self._reporter.say(f"ALARM the console failed: {type(error).__name__}: {error}")
+        self.is_wanted = False
+        self.close()
+
+    def _listen(self) -> None:
         from bootsvc.console.front_end import Hold
         from bootsvc.console.knock import gather
 
@@ -205,11 +218,14 @@ class Desk:
 
     def close(self) -> None:
         """Leave all lines as they were found: the image's own programs come next."""
-        for terminal in self._terminals:
-            terminal.close()
-        if self._program:
-            self._program.close()
+        lines: list[Terminal | FrontEnd] = [*self._terminals]
+        if self._program is not None:
+            self._reporter.listeners.remove(self._program.show)
+            lines.append(self._program)
         self._terminals, self._front_ends, self._program = [], [], None
+        for line in lines:
+            with suppress(OSError):
+                line.close()
 
     def _menu(self, name: str) -> Menu:
         from bootsvc.console.action_table import ACTIONS

@@ -112,8 +112,8 @@ def test_nobody_presses_a_key_and_the_start_goes_on(console: Opener) -> None:
     opened = console()
     began = time.monotonic()
     assert not opened.desk.is_knocked_at(opened.runner)
-    assert 1.0 <= time.monotonic() - began < 1.5
-    assert opened.watchdog.fed >= 4, "a wait is no hang"
+    assert 1.0 <= time.monotonic() - began < 3.0
+    assert opened.watchdog.fed >= 2, "a wait is no hang"
 
 
 def test_without_a_wait_nothing_is_read_and_no_time_is_lost(console: Opener) -> None:
@@ -329,3 +329,22 @@ def test_an_ordinary_start_imports_nothing_of_the_open_console() -> None:
     }
     assert loaded == {"desk", "plan", "render", "reporter", "reports", "screens"}
     assert "termios" not in done.stdout.split()
+
+
+def test_a_line_that_fails_while_the_start_works_costs_only_the_console(
+    console: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = console()
+    assert not opened.desk.is_knocked_at(opened.runner)
+
+    def fail(*_: object) -> None:
+        raise OSError("the line is gone")
+
+    monkeypatch.setattr("bootsvc.console.knock.gather", fail)
+    fed = opened.watchdog.fed
+    opened.desk.look()
+    opened.desk.look()
+    assert opened.watchdog.fed == fed + 2
+    alarms = [entry for entry in opened.reporter.entries if "ALARM" in str(entry)]
+    assert len(alarms) == 1
+    assert "OSError: the line is gone" in str(alarms[0])
