@@ -101,10 +101,8 @@ class SlotStore:
         self._esp = esp
         self._geometry = fat32.parse_geometry(esp.read_at(0, 512))
         self._regions = updater_slots.regions_of(self._geometry)
-        self._chains, self._folder, self._marks = updater_slots.control_plan(
-            self._geometry, self._regions
-        )
-        self._check_places()
+        _, folder, self._marks = updater_slots.control_plan(self._geometry, self._regions)
+        self._check_places(fat32.parse_folder(folder))
 
     def marks(self) -> Marks:
         """Both marks; what cannot be read or is not valid is empty, as it is for GRUB."""
@@ -211,16 +209,14 @@ class SlotStore:
             self._geometry, self._regions, slot, kernel_size, initramfs_size
         )
 
-    def _check_places(self) -> None:
-        geometry = self._geometry
+    def _check_places(self, expected: tuple[Entry, ...]) -> None:
+        """Names, places and sizes are compared: other programs may note when they read a file."""
+        geometry, control = self._geometry, self._regions.control.first
         if self._cluster(geometry.clusters + FIRST_CLUSTER) > self._esp.size:
             raise LayoutError(f"{self._esp.name}: its file system is larger than it is")
-        top = self._read(geometry.root_cluster, geometry.cluster_size)
-        control = self._regions.control.first
-        is_there = any(
-            entry.name == FOLDER and entry.cluster == control for entry in fat32.parse_folder(top)
-        )
-        if not is_there or self._read(control, geometry.cluster_size) != self._folder:
+        top = fat32.parse_folder(self._read(geometry.root_cluster, geometry.cluster_size))
+        found = fat32.parse_folder(self._read(control, geometry.cluster_size))
+        if Entry(FOLDER, control, is_folder=True) not in top or not set(expected) <= set(found):
             raise LayoutError(
                 f"{self._esp.name}: the updater's slots are not where they were made",
                 hint="such an ESP is not written; make the disk again: bootsvc disk create",

@@ -263,6 +263,15 @@ def test_an_esp_that_was_cut_short_is_not_touched(volume: Volume) -> None:
         SlotStore(half)
 
 
+def test_what_another_program_notes_beside_the_names_does_no_harm(volume: Volume) -> None:
+    data = bytearray(volume.path.read_bytes())
+    at = data.find(b"PROVEN  ENV")
+    data[at + 18 : at + 20] = b"\x21\x5d"  # the day of the last access
+    volume.path.write_bytes(data)
+    volume.slots.prove("a")
+    assert volume.slots.marks() == Marks("a")
+
+
 def test_an_esp_whose_folder_was_changed_is_not_touched(volume: Volume) -> None:
     data = bytearray(volume.path.read_bytes())
     at = data.find(b"PROVEN  ENV")
