@@ -31,9 +31,12 @@ def make(path: Path, layout: DiskLayout, *, is_blank: bool = True) -> None:
     """
     part = layout["data"]
     lazy = int(not is_blank)
+    # A small file system has blocks of 1 KiB, which no kernel mounts on sectors larger than that.
+    block_size = ["-b", str(layout.sector_size)] if layout.sector_size > _BYTES_PER_KIB else []
     run_tool(
         [
             *("mkfs.ext4", "-q", "-F", "-L", LABEL, "-U", part.guid, "-m", "0"),
+            *block_size,
             *("-E", f"offset={part.offset},lazy_itable_init={lazy},lazy_journal_init=0,nodiscard"),
             path,
             f"{part.size // _BYTES_PER_KIB}k",

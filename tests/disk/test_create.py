@@ -145,6 +145,16 @@ def test_file_systems_are_sound_and_stay_inside_their_partitions(
         )
 
 
+def test_no_block_of_data_is_smaller_than_a_sector(tmp_path: Path, contents: DiskContents) -> None:
+    layout = plan(area_size=2 * MIB, data_size=8 * MIB, sector_size=4096, seed="test")
+    out = tmp_path / "disk.img"
+    create_disk(out, layout, contents)
+    where = f"{out}?offset={layout['data'].offset}"
+    assert "\nBlock size:               4096\n" in tools.run_tool(
+        ["debugfs", "-R", "stats -h", where]
+    )
+
+
 def test_data_has_its_folders_owned_by_root(
     tmp_path: Path, layout: DiskLayout, contents: DiskContents
 ) -> None:
