@@ -33,15 +33,15 @@ from bootsvc.cli.output import duration, show, show_note
 from tests.power_cut.error_cases import Case, cases_of
 from tests.power_cut.error_results import DiskErrorResults, ScenarioErrors, table
 from tests.power_cut.error_walk import ErrorWalk, failures_in
-from tests.power_cut.scenarios import UNATTENDED, Scenario
+from tests.power_cut.scenarios import WITH_IMAGE, Scenario
 
-BY_NAME = {one.name: one for one in UNATTENDED}
+BY_NAME = {one.name: one for one in WITH_IMAGE}
 SAMPLE_EVERY = 29
 """Of all faults the sample tries every so-many-th; shares no factor with their kinds."""
 
 
 def run_disk_errors(
-    jobs: int = 2, scenarios: Sequence[Scenario] = UNATTENDED, *, sample: bool = False
+    jobs: int = 2, scenarios: Sequence[Scenario] = WITH_IMAGE, *, sample: bool = False
 ) -> DiskErrorResults:
     """Try all faults of ``scenarios``, or a spread sample of them, in ``jobs`` processes."""
     begun = time.monotonic()
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         show(shown)
         return 0 if holds else 1
-    scenarios = [BY_NAME[name] for name in args.scenario] or list(UNATTENDED)
+    scenarios = [BY_NAME[name] for name in args.scenario] or list(WITH_IMAGE)
     results = run_disk_errors(args.jobs, scenarios, sample=args.sample)
     show(text(results))
     return 0 if results.holds else 1

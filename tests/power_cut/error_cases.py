@@ -11,7 +11,7 @@ from tests.power_cut.failing_disk import Fault, faults_of
 from tests.power_cut.failing_start import FailingStart, start_failing
 from tests.power_cut.fall_backs import Place
 from tests.power_cut.oracle import MAX_STARTS
-from tests.power_cut.scenarios import IMAGES, PARTS, Scenario, StageImage
+from tests.power_cut.scenarios import IMAGES, PARTS, AtConsole, Scenario, StageImage
 from tests.power_cut.view import look, newest_record
 from tests.power_cut.world import HAND_OVER, first_state
 
@@ -92,5 +92,7 @@ def cast_of(scenario: Scenario) -> dict[str, str]:
         area: truth.name_of(record.identities[area]) if record else held[area]
         for area in ("primary", "backup", "staging")
     }
+    if isinstance(scenario.ask, AtConsole):
+        names["staging"] = held["staging"]  # he sees what stands there, whatever the record says
     asked = scenario.ask.image if isinstance(scenario.ask, StageImage) else names["staging"]
     return {asked: "new", names["backup"]: "older", names["primary"]: "old"}

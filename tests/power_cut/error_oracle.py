@@ -184,13 +184,16 @@ def io_error_marks_no_image(facts: ErrorFacts) -> str | None:
 
 def names_the_reason(facts: ErrorFacts) -> str | None:
     """Where a fault changes what becomes of a start, a record that it wrote names phase, reason,
-    area and error number. There are five exceptions. The record cannot be written: the start says
-    so. The record was lost: what is rebuilt names that. The OS is at work: its command fails with
-    the error. A start with an alarm: the OS gets the alarm, and the start says what failed. Primary
-    was rotten before: the record goes on naming that, and the start says what else failed."""
+    area and error number. There are six exceptions. A technician asked for something: he is told.
+    The record cannot be written: the start says so. The record was lost: what is rebuilt names
+    that. The OS is at work: its command fails with the error. A start with an alarm: the OS gets
+    the alarm, and the start says what failed. Primary was rotten before: the record goes on naming
+    that, and the start says what else failed."""
     if facts.without_fault is None or facts.result == facts.without_fault.result:
         return None
     place, told = facts.place, "; ".join(facts.told)
+    if "technician: " in told:
+        return None
     if place.by_os:
         return None if f"{facts.step.runs}: " in told else f"the OS says nothing: {told}"
     if place.area == "status" or "record cannot be written" in told:

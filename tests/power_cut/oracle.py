@@ -193,8 +193,9 @@ def only_the_tried_confirms(truth: Truth, step: StepFacts) -> str | None:
 def failed_does_not_run(truth: Truth, step: StepFacts) -> str | None:
     """An image that the record remembers as failed is not started by itself; a technician who
     asks for it has the record forget that."""
-    view = step.at_boot if step.asked_before_boot and step.at_boot else step.before
-    failed = view.record.failed if view.record else ()
+    failed = step.before.record.failed if step.before.record else ()
+    if step.asked_before_boot and step.at_boot and step.at_boot.record:
+        failed = tuple(one for one in failed if one in step.at_boot.record.failed)
     if step.runs and step.runs in [truth.name_of(one) for one in failed]:
         return f"{step.runs} runs, and failed before"
     return None

@@ -289,10 +289,10 @@ def changed_and_asked(sector_size: int) -> bytearray:
     return content
 
 
-def thrown_back(sector_size: int) -> bytearray:
-    """v2 runs and is behind itself; v3 failed here, and staging still has its bytes."""
-    status = replace(settled_record("v2", "v2"), failed=(IMAGES["v3"].identity,))
-    return disk_with(sector_size, status, primary="v2", backup="v2", staging="v3")
+def failed_before(sector_size: int) -> bytearray:
+    """v3 failed here, then v2 was installed over v1; staging has the bytes of v3."""
+    status = replace(V2_ON_V1, failed=(IMAGES["v3"].identity,))
+    return disk_with(sector_size, status, **HELD, staging="v3")
 
 
 def on_trial(sector_size: int) -> bytearray:
@@ -525,11 +525,11 @@ SCENARIOS = (
     Scenario(
         "retry-failed-image",
         "v3 failed here; a technician has it installed from staging once more",
-        thrown_back,
+        failed_before,
         ask=AtConsole("retry"),
-        copies=("copy",),
+        copies=("backup", "copy"),
         end=UPDATED,
-        fallbacks=(THROWN_BACK,),
+        fallbacks=(replace(AS_BEFORE, failed=("v3",)), TRIES_CUT_OFF),
         leaves="v2",
     ),
     Scenario(
@@ -558,6 +558,7 @@ SCENARIOS = (
     ),
 )
 BY_NAME = {one.name: one for one in SCENARIOS}
-UNATTENDED = tuple(one for one in SCENARIOS if not isinstance(one.ask, AtConsole))
-"""The scenarios in which nobody is there whom a failing disk could be told of at once: the record
-has to do that."""
+WITH_IMAGE = tuple(
+    one for one in SCENARIOS if not (isinstance(one.ask, AtConsole) and one.is_first)
+)
+"""The scenarios for disks that fail: all but those in which nothing whole was left before."""

@@ -39,7 +39,7 @@ from tests.power_cut.failing_disk import (
     faults_of,
 )
 from tests.power_cut.fall_backs import FALL_BACKS, Place, fall_back_of, in_words
-from tests.power_cut.scenarios import BY_NAME, UNATTENDED, UPDATE, Scenario
+from tests.power_cut.scenarios import BY_NAME, UPDATE, WITH_IMAGE, Scenario
 
 SECTOR = 512
 
@@ -60,7 +60,7 @@ def test_no_fault_of_a_spread_sample_breaks_a_promise(sample: DiskErrorResults) 
 
 def test_faults_of_every_kind_were_tried_in_every_scenario(sample: DiskErrorResults) -> None:
     assert sample.never_fired == ()
-    assert [one.name for one in sample.scenarios] == [one.name for one in UNATTENDED]
+    assert [one.name for one in sample.scenarios] == [one.name for one in WITH_IMAGE]
     for one in sample.scenarios:
         assert sum(one.faults.values()) >= 3
         assert one.starts > sum(one.faults.values()), "nothing was started after a fault"
@@ -74,7 +74,7 @@ def test_faults_are_not_without_effect(sample: DiskErrorResults) -> None:
     assert without <= {"lost-write", "read-only"}
 
 
-@pytest.mark.parametrize("scenario", UNATTENDED, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", WITH_IMAGE, ids=lambda scenario: scenario.name)
 def test_each_operation_of_each_start_has_its_faults(scenario: Scenario) -> None:
     cases = list(cases_of(scenario))
     expected = {"IDLE"} if not scenario.copies else {"IDLE", *_phases_of(scenario)}
@@ -89,7 +89,7 @@ def test_each_operation_of_each_start_has_its_faults(scenario: Scenario) -> None
 
 def _phases_of(scenario: Scenario) -> set[str]:
     rot = "ROT" if scenario.name.startswith("rot") else "ROLLBACK"
-    restore = "RESTORE" if scenario.rejects or "hanging" in scenario.name else rot
+    restore = "RESTORE" if "RESTORE" in scenario.carries else rot
     names = {"backup": "BACKUP", "copy": "COPY", "restore": restore}
     if scenario.is_first:
         names["copy"] = "INSTALL"

@@ -228,7 +228,8 @@ def _run_updater(
 
 
 def _ask_at_console(ask: AtConsole, runner: Runner, device: SimulatedDisk, told: list[str]) -> bool:
-    """As the console does, through the very same functions; True where he will ask again."""
+    """As the console does, through the very same functions; True where he will ask again: whoever
+    is told that it was not done tries once more."""
     fresh = hashlib.sha256(repr((ask.wish, runner.status)).encode()).digest()[:16]
     wishes: dict[str, Callable[[], None]] = {
         "restore": lambda: by_hand.restore(runner),
@@ -242,6 +243,7 @@ def _ask_at_console(ask: AtConsole, runner: Runner, device: SimulatedDisk, told:
         wishes[ask.wish]()
     except BootsvcError as exc:
         told.append(f"technician: {exc}")
+        return True
     return ask.repeats
 
 
