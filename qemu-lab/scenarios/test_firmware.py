@@ -188,7 +188,7 @@ def test_the_rescue_entry_starts_an_image_without_the_updater(probe: ProbeMaker)
     hello = subject.vm.port.wait_hello(BOOT_S)
     assert (hello["version"], hello["area"]) == ("1", "backup")
     assert "identity" not in hello
-    answer = subject.vm.port.ask("run bootsvc confirm", timeout=60.0)
+    answer = subject.vm.port.ask("run bootsvc confirm", timeout=180.0)
     assert answer.status == ExitCode.CONFIRM_REFUSED
     assert "rescue entry" in subject.shell("cat /run/bootsvc/alarms")
     subject.vm.quit()
