@@ -281,3 +281,27 @@ def test_every_number_has_a_range() -> None:
     numbers = {one.name for one in fields(Settings) if type(getattr(DEFAULTS, one.name)) is int}
     assert set(RANGES) == numbers
     assert set(KERNEL_OPTIONS) <= {one.name for one in fields(Settings)}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("network", "10.0.0.7/8,dns=10.0.0.1"), ("mirror", "http://10.0.0.1/images")],
+)
+def test_an_address_is_a_setting_and_a_kernel_option(key: str, text: str) -> None:
+    assert getattr(changed(DEFAULTS, {key: text}, "here"), key) == text
+    assert getattr(with_kernel_options(DEFAULTS, {f"bootsvc.{key}": text}), key) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "words"),
+    [
+        ("network", "dhpc", "here: network: network 'dhpc': 'dhpc' is no IPv4 address"),
+        ("mirror", "10.0.0.1/images", "here: mirror: '10.0.0.1/images' does not begin with http"),
+    ],
+)
+def test_an_address_that_is_mistyped_is_refused_with_an_example(
+    key: str, text: str, words: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(words)) as caught:
+        changed(DEFAULTS, {key: text}, "here")
+    assert "for example" in caught.value.hint

@@ -1,7 +1,10 @@
-"""An image is installed from a server, before any OS runs; whatever the server and the power do."""
+"""An image is installed from a server or another disk, before any OS runs; whatever the server and
+the power do."""
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,9 @@ SLOW = 400_000
 """Bytes per second of a server that gives time to cut the power in the middle."""
 
 NOTICED = "bootsvc.progress_s=1"
+
+INSTALL_S = 240.0
+"""Longest time from power-on to the first word of an image that is fetched and installed before."""
 
 
 @pytest.fixture
@@ -38,15 +44,17 @@ def test_an_image_is_fetched_installed_and_fetched_no_more(
 ) -> None:
     machine = told_to_install(probe, server)
     machine.power_on()
-    machine.vm.console.wait_for_text("network: 10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3", 90)
-    machine.wait(Stage.FETCH)
-    machine.wait(Stage.TRIAL)
-    machine.runs(2, trial=True)
+    machine.vm.console.wait_for_text(
+        "network: 10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3", INSTALL_S
+    )
+    machine.wait(Stage.FETCH, INSTALL_S)
+    machine.wait(Stage.TRIAL, INSTALL_S)
+    machine.runs(2, trial=True, timeout=INSTALL_S)
     machine.confirm()
     machine.restart()
     before = server.sent
-    machine.vm.console.wait_for_text("primary holds that image already", 90)
-    machine.runs(2)
+    machine.vm.console.wait_for_text("primary holds that image already", INSTALL_S)
+    machine.runs(2, timeout=INSTALL_S)
     assert server.sent - before < 100_000
     machine.power_cut()
     assert machine.holds("primary", V2.path)
@@ -59,7 +67,7 @@ def test_a_power_cut_in_the_middle_of_a_fetch_costs_no_byte_twice(
     machine = told_to_install(probe, server)
     server.faults = Faults(rate=SLOW)
     machine.power_on()
-    machine.vm.console.wait_for_progress(Stage.FETCH, 40, 180)
+    machine.vm.console.wait_for_progress(Stage.FETCH, 40, INSTALL_S)
     machine.power_cut()
     assert machine.record().phase == "idle"
     assert machine.holds("primary", V1.path)
@@ -68,7 +76,7 @@ def test_a_power_cut_in_the_middle_of_a_fetch_costs_no_byte_twice(
     assert standing > 5_000_000
     server.faults = Faults()
     machine.power_on()
-    machine.runs(2, trial=True)
+    machine.runs(2, trial=True, timeout=INSTALL_S)
     machine.confirm()
     machine.power_cut()
     assert machine.holds("primary", V2.path)
@@ -91,9 +99,9 @@ def test_a_server_that_falls_silent_is_asked_anew_and_the_image_arrives(
     machine = told_to_install(probe, server)
     server.faults = Faults(stall_after=0, times=2)  # the first one only tells the file's size
     machine.power_on()
-    machine.vm.console.wait_for_text("waiting for 10.0.2.2 to send more since", 120)
-    machine.vm.console.wait_for_text("nothing came for 30 s at byte", 120)
-    machine.runs(2, trial=True)
+    machine.vm.console.wait_for_text("waiting for 10.0.2.2 to send more since", INSTALL_S)
+    machine.vm.console.wait_for_text("nothing came for 30 s at byte", INSTALL_S)
+    machine.runs(2, trial=True, timeout=INSTALL_S)
     machine.power_cut()
 
 
@@ -103,9 +111,11 @@ def test_half_a_file_is_named_and_the_machine_starts_what_it_has(
     machine = told_to_install(probe, server)
     server.faults = Faults(half=True)
     machine.power_on()
-    machine.wait(Stage.FETCH)
-    machine.vm.console.wait_for_text("its footer is missing; the start goes on without it", 90)
-    machine.runs(1)
+    machine.wait(Stage.FETCH, INSTALL_S)
+    machine.vm.console.wait_for_text(
+        "its footer is missing; the start goes on without it", INSTALL_S
+    )
+    machine.runs(1, timeout=INSTALL_S)
     machine.power_cut()
     assert machine.holds("primary", V1.path)
     assert (machine.record().phase, machine.record().request) == ("idle", 0)
@@ -117,8 +127,8 @@ def test_without_a_link_the_start_goes_on_after_its_time(
     machine = told_to_install(probe, server, "bootsvc.network_wait_s=5")
     machine.vm.machine = replace(machine.vm.machine, network=False)
     machine.power_on()
-    machine.vm.console.wait_for_text("no wired network interface was found", 180)
-    machine.runs(1)
+    machine.vm.console.wait_for_text("no wired network interface was found", INSTALL_S)
+    machine.runs(1, timeout=INSTALL_S)
     machine.power_cut()
     assert server.asked == []
 
@@ -126,6 +136,46 @@ def test_without_a_link_the_start_goes_on_after_its_time(
 def test_a_fixed_address_serves_as_well(probe: ProbeMaker, server: ImageServer) -> None:
     machine = told_to_install(probe, server, "bootsvc.network=10.0.2.77/24,gateway=10.0.2.2")
     machine.power_on()
-    machine.vm.console.wait_for_text("network: 10.0.2.77/24,gateway=10.0.2.2,interface=eth0", 90)
-    machine.runs(2, trial=True)
+    machine.vm.console.wait_for_text(
+        "network: 10.0.2.77/24,gateway=10.0.2.2,interface=eth0", INSTALL_S
+    )
+    machine.runs(2, trial=True, timeout=INSTALL_S)
     machine.power_cut()
+
+
+def stick_with(image: Path, stick: Path) -> Path:
+    """A USB disk as it comes from a shop: FAT on the whole of it, the image in a folder."""
+    with stick.open("wb") as file:
+        file.truncate(64 * 2**20)
+    target = f"::/images/{image.name}"
+    commands: list[list[str | Path]] = [
+        ["mkfs.vfat", stick],
+        ["mmd", "-i", stick, "::/images"],
+        ["mcopy", "-i", stick, image, target],
+    ]
+    for command in commands:
+        subprocess.run(command, check=True, capture_output=True)
+    return stick
+
+
+def test_an_image_on_a_fat_disk_is_installed_and_the_disk_stays_as_it_was(
+    probe: ProbeMaker, tmp_path: Path
+) -> None:
+    stick = stick_with(V2.path, tmp_path / "stick.img")
+    before = stick.read_bytes()
+    machine = probe(V1, update=stick, options=f"bootsvc.install=/dev/vdb:/images/{V2.path.name}")
+    machine.power_on()
+    machine.wait(Stage.FETCH, INSTALL_S)
+    machine.runs(2, trial=True, timeout=INSTALL_S)
+    machine.power_cut()
+    assert machine.holds("primary", V2.path)
+    assert stick.read_bytes() == before
+
+
+def test_an_image_that_was_written_to_a_disk_as_it_is_is_installed(probe: ProbeMaker) -> None:
+    machine = probe(V1, update=V2, options="bootsvc.install=/dev/vdb")
+    machine.power_on()
+    machine.wait(Stage.FETCH, INSTALL_S)
+    machine.runs(2, trial=True, timeout=INSTALL_S)
+    machine.power_cut()
+    assert machine.holds("primary", V2.path)

@@ -11,7 +11,9 @@ from bootsvc.errors import (
     BootError,
     FormatError,
     ImageError,
+    ImageTooLargeError,
     LayoutError,
+    NetworkError,
     NoImageError,
     SettingsError,
     SignatureError,
@@ -22,7 +24,7 @@ from bootsvc.errors import (
 )
 from bootsvc.formats.footer import MAX_MANIFEST_SIZE
 from bootsvc.units import KIB, MIB
-from tests.fuzz import parsers, seeds
+from tests.fuzz import network, parsers, seeds
 from tests.fuzz.parsers import UNPACKED, UNPACKER_MEMORY
 from tests.fuzz.target import Target
 
@@ -71,6 +73,11 @@ _REQUEST_WORDS = (
     *(b'{"do":"%s"' % name for name in (b"facts", b"perform", b"cancel", b"hold", b"unlock")),
     *(b',"%s":' % name for name in (b"action", b"arguments", b"word", b"password", b"id")),
     *(b'"\\ud800"', b'"\\u0000"', b"[[[[", b'{"":', b"1e999", b"null", b"}\n", b"\r\n"),
+)
+_ANSWER_WORDS = (
+    *(b"HTTP/1.1 ", b"206", b"200", b"302", b"503", b" OK\r\n", b"\r\n\r\n", b"\n ", b": "),
+    *(b"Content-Range: bytes ", b"Content-Length: ", b"Content-Encoding: gzip", b"Location: "),
+    *(b"Transfer-Encoding: chunked", b"Connection: close", b"0-8/9", b"-1", b"http://", b"/*"),
 )
 _ENV_WORDS = (
     *(b"BOOTSVC_AREA=", b"BOOTSVC_IDENTITY=", b"BOOTSVC_TRANSACTION=", b"BOOTSVC_TRIAL=1"),
@@ -240,6 +247,24 @@ TARGETS = {
             "requests",
             8 * KIB,
             words=_REQUEST_WORDS,
+        ),
+        Target(
+            "server-answer",
+            network.server_answer,
+            (NetworkError, ImageTooLargeError),
+            4 * MIB,
+            network.answers,
+            "server-answer",
+            words=_ANSWER_WORDS,
+        ),
+        Target(
+            "address",
+            network.address,
+            (),
+            TEXT,
+            network.addresses,
+            "address",
+            words=(b"http://", b"://", b"[", b"gateway=", b"dns=", b"interface=", b"ip=", b"mask="),
         ),
         Target(
             "settings-toml",
