@@ -25,6 +25,16 @@ NARROW_VT100 = "\x1b[50;40R"
 """What a VT100 of 40 columns says when it is asked where its cursor ends up."""
 
 
+def direct(probe: ProbeMaker, *options: str, update: ProbeImage | None = None) -> Subject:
+    """A machine whose updater QEMU starts itself: no firmware, no boot loader, no kernel log."""
+    base = Machine(
+        kernel=products.kernel("cloud").vmlinuz,
+        initrd=products.updater("cloud"),
+        append=" ".join((products.CONSOLE, products.QUICK, "quiet panic=10", *options)),
+    )
+    return probe(V1, update=update, base=base)
+
+
 def knock(machine: Subject, key: str = "x") -> None:
     """Press a key as soon as the start waits for one."""
     machine.vm.console.wait_for_text(KNOCK, BOOT_S)
@@ -37,9 +47,9 @@ def menu(machine: Subject) -> None:
     time.sleep(1.5)
 
 
-def halted(probe: ProbeMaker, **how: str) -> Subject:
+def halted(probe: ProbeMaker) -> Subject:
     """A machine on whose disk nothing verifies."""
-    machine = probe(V1, **how)
+    machine = direct(probe)
     for area in ("primary", "backup"):
         _, size = machine.range_of(f"bootsvc-{area}")
         machine.damage(f"bootsvc-{area}", size - 4096, bytes(4096))
@@ -55,7 +65,7 @@ def test_nobody_presses_a_key_and_the_image_is_started(probe: ProbeMaker) -> Non
 
 
 def test_a_key_opens_the_menu_within_a_second_and_enter_goes_on(probe: ProbeMaker) -> None:
-    machine = probe(V1, options=WAITING)
+    machine = direct(probe, WAITING)
     machine.power_on()
     console = machine.vm.console
     console.wait_for_text(KNOCK, BOOT_S)
@@ -82,7 +92,7 @@ def test_a_key_opens_the_menu_within_a_second_and_enter_goes_on(probe: ProbeMake
 
 
 def test_the_backup_is_started_once_and_the_record_stays_as_it_is(probe: ProbeMaker) -> None:
-    machine = probe(V1, options=WAITING)
+    machine = direct(probe, WAITING)
     record = machine.record()
     machine.power_on()
     knock(machine)
@@ -93,7 +103,7 @@ def test_the_backup_is_started_once_and_the_record_stays_as_it_is(probe: ProbeMa
 
 
 def test_a_bad_line_starts_nothing_that_was_not_meant(probe: ProbeMaker) -> None:
-    machine = probe(V1, options=WAITING)
+    machine = direct(probe, WAITING)
     record = machine.record()
     machine.power_on()
     console = machine.vm.console
@@ -115,7 +125,7 @@ def test_a_bad_line_starts_nothing_that_was_not_meant(probe: ProbeMaker) -> None
 
 
 def test_a_console_that_noise_has_opened_closes_by_itself(probe: ProbeMaker) -> None:
-    machine = probe(V1, options=f"{WAITING} bootsvc.console_idle_s=4")
+    machine = direct(probe, WAITING, "bootsvc.console_idle_s=4")
     machine.power_on()
     knock(machine, "~")
     menu(machine)
@@ -125,7 +135,7 @@ def test_a_console_that_noise_has_opened_closes_by_itself(probe: ProbeMaker) -> 
 
 
 def test_a_terminal_of_40_columns_gets_pages_of_40_columns(probe: ProbeMaker) -> None:
-    machine = probe(V1, options=WAITING)
+    machine = direct(probe, WAITING)
     machine.power_on()
     console = machine.vm.console
     knock(machine)
@@ -184,7 +194,7 @@ def test_a_machine_without_a_disk_opens_its_console(lab: Lab) -> None:
 
 
 def test_a_forced_update_shows_its_progress_and_no_key_stops_it(probe: ProbeMaker) -> None:
-    machine = probe(V1, update=V2, options=f"{WAITING} bootsvc.console_locked_while_updating=on")
+    machine = direct(probe, WAITING, "bootsvc.console_locked_while_updating=on", update=V2)
     machine.power_on()
     machine.runs(1)
     machine.stage()
@@ -198,7 +208,7 @@ def test_a_forced_update_shows_its_progress_and_no_key_stops_it(probe: ProbeMake
 
 
 def test_the_machines_own_screen_shows_what_the_serial_line_shows(probe: ProbeMaker) -> None:
-    machine = probe(V1, options=f"{WAITING} console=tty0 console=ttyS0")
+    machine = direct(probe, WAITING, "console=tty0 console=ttyS0")
     machine.power_on()
     knock(machine)
     menu(machine)
