@@ -31,7 +31,7 @@ def retry(runner: Runner) -> None:
 
 
 def refused(machine: Machine, asked: Callable[[Runner], None]) -> str:
-    """What is said to somebody whose wish does not fit, and for whom nothing is written; the machine
+    """What is said to somebody whose wish does not fit; nothing is written for him, and the machine
     then starts as always."""
     said: list[str] = []
 
