@@ -101,8 +101,8 @@ class Desk:
 
         self._runner = runner
         if seconds:
+            self._open_terminals()  # first: what is typed is not to be echoed by the kernel
             self._reporter.say(f"press a key within {seconds} s for the console")
-            self._open_terminals()
         until_s = time.monotonic() + (seconds or HELD_EARLY_S)
         self._announce(until_s)
         if seconds:

@@ -139,9 +139,9 @@ def test_a_terminal_of_40_columns_gets_pages_of_40_columns(probe: ProbeMaker) ->
     machine.power_on()
     console = machine.vm.console
     knock(machine)
-    for _ in range(12):  # it answers whenever it is asked; a late answer is no key
+    for _ in range(40):  # it answers whenever it is asked; a late answer is no key
         console.send(NARROW_VT100)
-        time.sleep(0.05)
+        time.sleep(0.1)
     console.wait_for_text("-" * 40, ANSWER_S)
     menu(machine)
     console.send("areas\r")
