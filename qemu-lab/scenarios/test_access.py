@@ -49,8 +49,9 @@ def locked_updater(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def locked_machine(lab: Lab, updater: Path, options: str) -> Subject:
     disk = create_disk_of(lab.directory / "disk.img", updater, options)
-    # SeaBIOS's own serial console would take every other character of what is typed.
-    base = Machine(firmware_on_serial=False)
+    # SeaBIOS's own serial console would take every other character of what is typed. The memory is
+    # the least that a machine may have: a check takes 32 MiB of it.
+    base = Machine(firmware_on_serial=False, memory_mib=128)
     return Subject(lab.vm(machine_for(disk, base=base)), disk)
 
 
