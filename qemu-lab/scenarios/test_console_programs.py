@@ -3,19 +3,35 @@
 import pytest
 
 from qemu_lab import Bad, ExpectationError, Machine, Stage
+from qemu_lab.images import products
 from qemu_lab.images.products import ProbeImage
-from qemu_lab.subject import ProbeMaker
+from qemu_lab.subject import ProbeMaker, Subject
 
 pytestmark = pytest.mark.vm
 
 V1, V2 = ProbeImage(1), ProbeImage(2)
-CONNECTED = Machine(updater_port=True)
+
+
+def connected(
+    probe: ProbeMaker,
+    *options: str,
+    update: ProbeImage | None = None,
+    has_port: bool = True,
+) -> Subject:
+    """A machine whose updater the lab can drive; QEMU starts it itself, which is quicker."""
+    base = Machine(
+        kernel=products.kernel("cloud").vmlinuz,
+        initrd=products.updater("cloud"),
+        append=" ".join((products.CONSOLE, products.QUICK, "quiet panic=10", *options)),
+        updater_port=has_port,
+    )
+    return probe(V1, update=update, base=base)
 
 
 def test_a_program_holds_a_start_verifies_an_area_and_starts_the_backup_once(
     probe: ProbeMaker,
 ) -> None:
-    machine = probe(V1, base=CONNECTED)
+    machine = connected(probe)
     machine.power_on()
     updater = machine.vm.updater
     facts = updater.hold()
@@ -36,7 +52,7 @@ def test_a_program_holds_a_start_verifies_an_area_and_starts_the_backup_once(
 def test_what_is_no_request_hurts_nothing_and_the_start_goes_on_when_asked(
     probe: ProbeMaker,
 ) -> None:
-    machine = probe(V1, base=CONNECTED)
+    machine = connected(probe)
     machine.power_on()
     updater = machine.vm.updater
     updater.hold()
@@ -53,7 +69,7 @@ def test_what_is_no_request_hurts_nothing_and_the_start_goes_on_when_asked(
 
 
 def test_a_program_that_never_reads_delays_no_update(probe: ProbeMaker) -> None:
-    machine = probe(V1, update=V2, base=CONNECTED)
+    machine = connected(probe, update=V2)
     machine.vm.updater.is_read = False
     machine.power_on()
     machine.runs(1)
@@ -65,7 +81,7 @@ def test_a_program_that_never_reads_delays_no_update(probe: ProbeMaker) -> None:
 
 
 def test_a_program_follows_an_update_that_nobody_holds(probe: ProbeMaker) -> None:
-    machine = probe(V1, update=V2, base=CONNECTED)
+    machine = connected(probe, update=V2)
     machine.power_on()
     machine.runs(1)
     machine.stage()
@@ -87,7 +103,7 @@ def test_a_program_follows_an_update_that_nobody_holds(probe: ProbeMaker) -> Non
 
 
 def test_a_machine_that_halts_is_driven_from_outside(probe: ProbeMaker) -> None:
-    machine = probe(V1, base=CONNECTED)
+    machine = connected(probe)
     for area in ("bootsvc-primary", "bootsvc-backup"):
         _, size = machine.range_of(area)
         machine.damage(area, size - 4096, bytes(4096))
@@ -106,7 +122,7 @@ def test_a_machine_that_halts_is_driven_from_outside(probe: ProbeMaker) -> None:
 def test_a_program_that_hangs_up_leaves_a_machine_that_goes_on_by_itself(
     probe: ProbeMaker,
 ) -> None:
-    machine = probe(V1, base=CONNECTED, options="bootsvc.console_idle_s=5")
+    machine = connected(probe, "bootsvc.console_idle_s=5")
     machine.power_on()
     updater = machine.vm.updater
     updater.hold()
@@ -116,7 +132,8 @@ def test_a_program_that_hangs_up_leaves_a_machine_that_goes_on_by_itself(
 
 
 def test_json_takes_the_place_of_peoples_text_on_the_console_itself(probe: ProbeMaker) -> None:
-    machine = probe(V1, options="bootsvc.json=console bootsvc.console_wait_s=5")
+    options = ("bootsvc.json=console", "bootsvc.console_wait_s=5")
+    machine = connected(probe, *options, has_port=False)
     machine.power_on()
     console = machine.vm.console
     console.wait_for_text('{"tell":"hello","schema":1', 90)

@@ -157,11 +157,20 @@ def test_a_hold_that_was_sent_before_the_start_opens_the_console(host: Host) -> 
 
 def test_a_program_may_ask_during_the_wait_and_stops_nothing_by_it(host: Host) -> None:
     host.sends(do="facts", id="1")
-    host.sends(do="perform", action="reboot", id="2")
+    host.sends(do="cancel", id="2")
     started = Started(Settings(compatible="test", console_wait_s=1), settled_machine())
     assert not started.is_knocked_at()
     assert host.hears("facts")["id"] == "1"
-    assert host.hears("error")["why"] == "the console is not open yet: hold it first"
+    assert host.hears("error")["id"] == "2"
+    started.desk.close()
+
+
+def test_an_action_that_was_sent_before_the_start_is_done_first(host: Host) -> None:
+    host.sends(do="perform", action="power-off", id="1")
+    started = Started(AT_ONCE, settled_machine())
+    assert started.is_knocked_at()
+    assert started.ends(started.open()).then is Then.POWER_OFF
+    assert host.hears("outcome")["id"] == "1"
     started.desk.close()
 
 

@@ -307,10 +307,16 @@ def test_work_under_way_is_shown_by_a_locked_console_as_on_every_serial_line(loc
 def test_a_hold_that_was_sent_before_the_port_was_open_is_a_knock(host: Host) -> None:
     host.end.sendall(b'{"do":"facts"}\n{"do":"hold","id":"1"}\n')
     asked: list[object] = []
-    who = knocked(
-        [host.port], 5.0, looked=lambda: None, others=lambda _, command: asked.append(command)
+    found = knocked(
+        [host.port],
+        time.monotonic() + 5,
+        looked=lambda: None,
+        others=lambda _, command: asked.append(command),
     )
-    assert who is host.port
+    assert found is not None
+    front_end, knock = found
+    assert front_end.name == host.port.name
+    assert isinstance(knock, Hold)
     assert len(asked) == 1
     host.heard()
     host.port.show(Told(FACTS))
@@ -320,7 +326,8 @@ def test_a_hold_that_was_sent_before_the_port_was_open_is_a_knock(host: Host) ->
 
 def test_who_asks_for_something_else_does_not_knock(host: Host) -> None:
     host.end.sendall(b'{"do":"facts"}\n')
-    assert not knocked([host.port], 0.05, looked=lambda: None, others=lambda *_: None)
+    until_s = time.monotonic() + 0.05
+    assert not knocked([host.port], until_s, looked=lambda: None, others=lambda *_: None)
 
 
 # --- lines ---------------------------------------------------------------------------------------
