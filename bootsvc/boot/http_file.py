@@ -173,11 +173,13 @@ class HttpFile:
         tail_at = self.size - min(self.size, self.size // 64 + 32 * BLOCK_SIZE)
         tail = bytearray()
         self._watch.begin("find footer", self.size)
-        for at in range(0, self.size, PIECE_SIZE):
-            data = self.read_at(at, min(PIECE_SIZE, self.size - at))
-            tail += data[max(tail_at - at, 0) :]
-            self._watch.tick(len(data))
-        self._watch.end()
+        try:
+            for at in range(0, self.size, PIECE_SIZE):
+                data = self.read_at(at, min(PIECE_SIZE, self.size - at))
+                tail += data[max(tail_at - at, 0) :]
+                self._watch.tick(len(data))
+        finally:
+            self._watch.end()
         self._tail = bytes(tail)
 
     # --- answers ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bootsvc.boot.download import Fetched, fetch_into_staging, read_offer
+from bootsvc.boot.drivers import wake_new_hardware
 from bootsvc.boot.network import Network
 from bootsvc.boot.watch import STEP_S
 from bootsvc.errors import BootsvcError
@@ -135,5 +136,6 @@ def _await_node(source: str, wait_s: float, reporter: InstallReporter) -> None:
     looked = reporter.wait(f"{node}", wait_s, "the start goes on without it")
     deadline = time.monotonic() + wait_s
     while not node.exists() and time.monotonic() < deadline:
+        wake_new_hardware()
         looked()
         time.sleep(STEP_S)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bootsvc.boot import media
 from bootsvc.boot.disks import NEVER, SYS_BLOCK
+from bootsvc.boot.drivers import wake_new_hardware
 from bootsvc.boot.watch import Watch
 from bootsvc.errors import BootsvcError, IncompleteImageError, NoImageError, StorageError
 from bootsvc.formats.url import is_url, parse_url
@@ -56,7 +57,10 @@ class FoundImage:
 
 
 def find_images(
-    ours: str, keys: tuple[PublicKey, ...], mount: Mount = media.mounted
+    ours: str,
+    keys: tuple[PublicKey, ...],
+    mount: Mount = media.mounted,
+    wake: Callable[[], None] = wake_new_hardware,
 ) -> tuple[FoundImage, ...]:
     """All images on disks of this machine that are not ours, by the order of their nodes.
 
@@ -64,7 +68,9 @@ def find_images(
 
     Args:
         ours: node of the disk that images are installed to, "" where there is none.
+        wake: has disks shown that were plugged in after the start.
     """
+    wake()
     found: list[FoundImage] = []
     for node in _nodes(Path(ours).name if ours else ""):
         try:

@@ -29,6 +29,7 @@ class Disks:
         for folder in (self.sys_block, self.dev, self.files):
             folder.mkdir()
         self.mounted: list[str] = []
+        self.asleep: dict[str, bytes] = {}
 
     def add(self, name: str, content: bytes = bytes(MIB), part_of: str = "") -> None:
         entry = self.sys_block / part_of / name
@@ -50,8 +51,12 @@ class Disks:
         yield self.files / node.name
         self.mounted.remove(node.name)
 
+    def wake(self) -> None:
+        for name, content in self.asleep.items():
+            self.add(name, content)
+
     def find(self, ours: str = "/dev/vda") -> dict[str, FoundImage]:
-        found = find_images(ours, KEYS, self.mount)
+        found = find_images(ours, KEYS, self.mount, self.wake)
         return {one.source.removeprefix(f"{self.dev}/"): one for one in found}
 
 
@@ -85,6 +90,11 @@ def test_an_image_that_was_written_to_a_disk_as_it_is_is_one_as_well(disks: Disk
     disks.add("sdc1", V2.as_file(), part_of="sdc")
     found = disks.find()
     assert {name: one.number for name, one in found.items()} == {"sdc1": 2, "vdb": 3}
+
+
+def test_a_disk_that_was_plugged_in_just_now_is_found(disks: Disks) -> None:
+    disks.asleep["sdb"] = V3.as_file()
+    assert list(disks.find()) == ["sdb"]
 
 
 def test_our_own_disk_and_what_is_no_disk_are_left_alone(disks: Disks) -> None:
