@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootsvc.console.action_table import ACTIONS
@@ -289,6 +289,7 @@ KEYS = st.one_of(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(KEYS, max_size=60))
 def test_whatever_is_typed_every_page_can_be_shown_and_no_word_is_made_up(
     keys: list[Key | str],
