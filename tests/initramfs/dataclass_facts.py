@@ -18,11 +18,16 @@ def take_stand_in(path: str) -> None:
     spec.loader.exec_module(module)
 
 
+def _shown(value: object) -> str:
+    """``value`` in words; addresses of objects differ from run to run and are left out."""
+    return str(value).partition(" at 0x")[0]
+
+
 def outcome(action: object) -> str:
-    """What a call gives, or the name of its error; addresses of objects differ and are left out."""
+    """What a call gives, or the name of its error."""
     assert callable(action)
     try:
-        return str(action()).partition(" at 0x")[0]
+        return _shown(action())
     except Exception as exc:  # noqa: BLE001 - which error it is, is the fact
         return type(exc).__name__
 
@@ -44,7 +49,7 @@ def facts_of(kind: type) -> dict[str, object]:
     first = fields[0].name if fields else "no_field"
     return {
         "fields": [(f.name, f.init, f.repr, f.hash, f.compare, bool(f.kw_only)) for f in fields],
-        "defaults": [(name, repr(getattr(kind, name, "none"))) for name in needed],
+        "defaults": [(name, _shown(getattr(kind, name, "none"))) for name in needed],
         "match_args": list(getattr(kind, "__match_args__", ())),
         "vars": outcome(lambda: vars(make())),
         "repr": outcome(lambda: repr(make())),
