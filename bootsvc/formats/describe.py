@@ -117,7 +117,8 @@ def next_start(status: BootStatus) -> str:
         }[status.request]
     if status.phase is Phase.TRIAL:
         if status.tries_left:
-            return f"start the new image on trial ({status.tries_left} tries left)"
+            tries = "1 try" if status.tries_left == 1 else f"{status.tries_left} tries"
+            return f"start the new image on trial ({tries} left)"
         return "give the new image up and restore the one in backup"
     return {
         Phase.INSTALL: "install the first image from staging",
