@@ -21,6 +21,7 @@ from typing import Self
 GUEST_SEES = "10.0.2.2"
 """This machine's address in QEMU's user-mode network."""
 
+_BLOCK = 4096
 _PIECE = 64 * 1024
 _NAP_S = 0.02
 
@@ -35,7 +36,7 @@ class Faults:
         rate: bytes a second of each answer, 0 = no limit.
         stall_after: bytes of an answer after which nothing more comes; the connection stays.
         break_after: bytes of an answer after which the connection is cut.
-        half: the file ends in its middle, and the server says so.
+        half: the file ends near its middle, after a whole block, and the server says so.
         claims: bytes that the file is said to have beyond those that it has.
         other_bytes: ranges of the file that are sent inverted.
         other_range: an answer begins so many bytes behind what was asked for.
@@ -181,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {})
         else:
             if faults.half:
-                content = content[: len(content) // 2]
+                content = content[: len(content) // 2 // _BLOCK * _BLOCK]
             self._give(content, asked, faults)
 
     def _give(self, whole: bytes, asked: Asked, faults: Faults) -> None:

@@ -27,12 +27,7 @@ NARROW_VT100 = "\x1b[50;40R"
 
 def direct(probe: ProbeMaker, *options: str, update: ProbeImage | None = None) -> Subject:
     """A machine whose updater QEMU starts itself: no firmware, no boot loader, no kernel log."""
-    base = Machine(
-        kernel=products.kernel("cloud").vmlinuz,
-        initrd=products.updater("cloud"),
-        append=" ".join((products.CONSOLE, products.QUICK, "quiet panic=10", *options)),
-    )
-    return probe(V1, update=update, base=base)
+    return probe(V1, update=update, options=" ".join(("quiet", *options)), direct=True)
 
 
 def knock(machine: Subject, key: str = "x") -> None:

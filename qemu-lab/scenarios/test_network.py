@@ -36,7 +36,8 @@ def server() -> Iterator[ImageServer]:
 def told_to_install(probe: ProbeMaker, server: ImageServer, options: str = "") -> Subject:
     """A machine with version 1 whose every start is told to install version 2."""
     source = server.url("v2.bimg", GUEST_SEES)
-    return probe(V1, options=f"bootsvc.install={source} {NOTICED} {options}", base=ONLINE)
+    told = f"bootsvc.install={source} {NOTICED} {options}"
+    return probe(V1, options=told, base=ONLINE, direct=True)
 
 
 def test_an_image_is_fetched_installed_and_fetched_no_more(
