@@ -60,7 +60,10 @@ def read_file_footer(file: Device) -> Footer:
                 f"{file.name}: it begins with a file system, but its footer is missing",
                 hint="fetch the image again; if it is a root file system: bootsvc image make",
             ) from exc
-        raise NoImageError(f"{file.name}: not an image file (.bimg)") from exc
+        raise NoImageError(
+            f"{file.name}: not an image file (.bimg)",
+            hint="name an image file, whole; one is made by: bootsvc image make",
+        ) from exc
     if footer.locator.total_size != file.size:
         raise SizeMismatchError(
             f"{file.name}: its footer claims {footer.locator.total_size} bytes, the file has"
