@@ -27,7 +27,7 @@ setup: ## install what is missing: Debian packages (says which and why first; su
 	@.ci/setup --venv $(VENV)
 
 .PHONY: check
-check: setup ## lint, types, layers and the fast tests: under a minute, no root, no virtual machine
+check: setup ## lint, types, layers and the fast tests: about two minutes, no root, no virtual machine
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict
