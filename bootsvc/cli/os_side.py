@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import progress, show, show_json, show_note
-from bootsvc.cli.parsing import RUN_DIR, Groups, disk_path, is_own_disk, new_command
+from bootsvc.cli.parsing import RUN_DIR, Groups, disk_path, is_own_disk, new_disk_command
 from bootsvc.cli.rollback import run_rollback
 from bootsvc.cli.stage import run_stage
 
@@ -64,14 +64,16 @@ examples:
 
 def add_commands(groups: Groups) -> None:
     """Add the commands of the running OS."""
-    status = _command(groups, "status", "show what runs, what the next start will do, and why",
-                      STATUS_TEXT)  # fmt: skip
+    status = new_disk_command(
+        groups, "status", "show what runs, what the next start will do, and why", STATUS_TEXT
+    )
     status.add_argument("--json", action="store_true", help="for programs (see README.md)")
     _add_keys(status)
     status.set_defaults(run=run_status)
 
-    stage = _command(groups, "stage", "put a new image into staging and ask for the update",
-                     STAGE_TEXT)  # fmt: skip
+    stage = new_disk_command(
+        groups, "stage", "put a new image into staging and ask for the update", STAGE_TEXT
+    )
     stage.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
     stage.add_argument(
         "--again", action="store_true", help="take it although it failed on this machine before"
@@ -88,12 +90,12 @@ def add_commands(groups: Groups) -> None:
     )
     stage.set_defaults(run=run_stage)
 
-    confirm = _command(
+    confirm = new_disk_command(
         groups, "confirm", "declare the new image that runs now on trial to be good", ""
     )
     confirm.set_defaults(run=run_confirm)
 
-    reject = _command(
+    reject = new_disk_command(
         groups,
         "reject",
         "record why the image on trial is no good (used by the package's units)",
@@ -104,15 +106,18 @@ def add_commands(groups: Groups) -> None:
     )
     reject.set_defaults(run=run_reject)
 
-    rollback = _command(groups, "rollback", "ask the next start to go back to the image in backup",
-                        ROLLBACK_TEXT)  # fmt: skip
+    rollback = new_disk_command(
+        groups, "rollback", "ask the next start to go back to the image in backup", ROLLBACK_TEXT
+    )
     rollback.add_argument(
         "--no-restore-point", action="store_true", help="keep no copy of the image that is left"
     )
     _add_keys(rollback)
     rollback.set_defaults(run=run_rollback)
 
-    verify = _command(groups, "verify", "read images in full and check every byte", VERIFY_TEXT)
+    verify = new_disk_command(
+        groups, "verify", "read images in full and check every byte", VERIFY_TEXT
+    )
     verify.add_argument(
         "area",
         metavar="AREA",
@@ -123,17 +128,6 @@ def add_commands(groups: Groups) -> None:
     )
     _add_keys(verify)
     verify.set_defaults(run=run_verify)
-
-
-def _command(groups: Groups, name: str, summary: str, text: str) -> argparse.ArgumentParser:
-    parser = new_command(groups, name, summary, text)
-    parser.add_argument(
-        "--disk",
-        metavar="PATH",
-        type=Path,
-        help="disk or disk file (default: the one this system was started from)",
-    )
-    return parser
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:

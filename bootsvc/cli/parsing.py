@@ -35,6 +35,18 @@ def new_command(groups: Groups, name: str, summary: str, text: str) -> argparse.
     )
 
 
+def new_disk_command(groups: Groups, name: str, summary: str, text: str) -> argparse.ArgumentParser:
+    """A command of the running OS, which works on ``disk_path``."""
+    parser = new_command(groups, name, summary, text)
+    parser.add_argument(
+        "--disk",
+        metavar="PATH",
+        type=Path,
+        help="disk or disk file (default: the one this system was started from)",
+    )
+    return parser
+
+
 def size_argument(text: str) -> int:
     """A size such as 64M, for argparse."""
     try:

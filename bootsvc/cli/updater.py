@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import progress, show, show_json, show_note
-from bootsvc.cli.parsing import Groups, disk_path, is_own_disk, new_command, new_group
+from bootsvc.cli.parsing import Groups, disk_path, is_own_disk, new_disk_command, new_group
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
@@ -41,29 +41,22 @@ started this very system becomes the proven one.
 def add_commands(groups: Groups) -> None:
     """Add ``updater`` and its commands."""
     commands = new_group(groups, "updater", "update the updater itself, in two slots", EXAMPLES)
-    status = _command(commands, "status", "show both slots, and which one the next start takes", "")
+    status = new_disk_command(
+        commands, "status", "show both slots, and which one the next start takes", ""
+    )
     status.add_argument("--json", action="store_true", help="for programs (see README.md)")
     status.set_defaults(run=run_status)
-    stage = _command(commands, "stage", "put a new kernel and initramfs into the other slot",
-                     STAGE_TEXT)  # fmt: skip
+    stage = new_disk_command(
+        commands, "stage", "put a new kernel and initramfs into the other slot", STAGE_TEXT
+    )
     stage.add_argument("kernel", metavar="KERNEL", type=Path, help="the updater's kernel")
     stage.add_argument("initramfs", metavar="INITRAMFS", type=Path, help="the updater's initramfs")
     stage.add_argument("--json", action="store_true", help="for programs (see README.md)")
     stage.set_defaults(run=run_stage)
-    confirm = _command(commands, "confirm", "declare the slot that started this system to be good",
-                       CONFIRM_TEXT)  # fmt: skip
-    confirm.set_defaults(run=run_confirm)
-
-
-def _command(groups: Groups, name: str, summary: str, text: str) -> argparse.ArgumentParser:
-    parser = new_command(groups, name, summary, text)
-    parser.add_argument(
-        "--disk",
-        metavar="PATH",
-        type=Path,
-        help="disk or disk file (default: the one this system was started from)",
+    confirm = new_disk_command(
+        commands, "confirm", "declare the slot that started this system to be good", CONFIRM_TEXT
     )
-    return parser
+    confirm.set_defaults(run=run_confirm)
 
 
 def run_status(args: argparse.Namespace) -> ExitCode:

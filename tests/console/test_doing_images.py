@@ -238,6 +238,14 @@ def test_an_address_brings_the_network_up_by_the_setting(network: type[FakeNetwo
     assert of_session(bench).asked == [(Dhcp(), 7)]
 
 
+@pytest.mark.usefixtures("network")
+def test_a_mistyped_address_waits_for_no_network() -> None:
+    bench = Bench(settled_machine(V2, V1))
+    outcome = install(bench, "http://10.0.2.2:many/v3.bimg")
+    assert not outcome.is_done
+    assert bench.session.network is None
+
+
 def test_an_address_that_a_person_set_is_used(network: type[FakeNetwork]) -> None:
     bench = Bench(settled_machine(V2, V1))
     outcome = bench.do("set-address", address="192.168.1.20/24,gateway=192.168.1.1")

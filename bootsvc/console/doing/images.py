@@ -62,15 +62,18 @@ def _install_from(session: Session, source: str) -> Outcome:
 def _fetch(session: Session, source: str) -> Fetched:
     """Put the image into staging, verified and read back; asked for, unless nothing can be."""
     from bootsvc.boot.download import fetch_into_staging
-    from bootsvc.formats.url import is_url
+    from bootsvc.formats.url import is_url, parse_url
 
+    is_on_server = is_url(source)
+    if is_on_server:
+        parse_url(source)  # a mistyped address waits for no network
     runner, is_stuck = session.used_runner, _is_stuck(session)
     # Whoever names an image wants it, even if it failed here before.
     request = None if is_stuck else UpdateRequest(os.urandom(16), again=True)
     status = None if is_stuck else runner.status
     try:
         with session.breakable():
-            if is_url(source) and _address_of(session) is None:
+            if is_on_server and _address_of(session) is None:
                 _bring_up(session, session.settings.network)
             return fetch_into_staging(
                 source, runner.disk, status, runner.start.site, session.reporter, request
