@@ -120,9 +120,7 @@ def _check_layout(device: Device, layout: DiskLayout) -> None:
 
 
 def _write_zeros(device: Device, where: range) -> None:
-    for offset in range(where.start, where.stop, CHUNK_SIZE):
-        device.write_at(offset, bytes(min(CHUNK_SIZE, where.stop - offset)))
-    device.flush()
+    _write_verified(device, where, lambda _, length: bytes(length))
 
 
 def copy_verified(source: Device, target: Device, where: range) -> None:
@@ -131,15 +129,20 @@ def copy_verified(source: Device, target: Device, where: range) -> None:
     Raises:
         ReadBackError: they differ.
     """
+    _write_verified(target, where, source.read_at)
+
+
+def _write_verified(target: Device, where: range, content: Callable[[int, int], bytes]) -> None:
+    """Write what ``content`` gives at an offset, of a length; flush; read all of it back."""
     pieces = [
         (offset, min(CHUNK_SIZE, where.stop - offset))
         for offset in range(where.start, where.stop, CHUNK_SIZE)
     ]
     for offset, length in pieces:
-        target.write_at(offset, source.read_at(offset, length))
+        target.write_at(offset, content(offset, length))
     target.flush()
     for offset, length in pieces:
-        if target.read_at(offset, length) != source.read_at(offset, length):
+        if target.read_at(offset, length) != content(offset, length):
             raise ReadBackError(
                 f"{target.name}: what was written at byte {offset} reads back differently",
                 hint="the disk is failing, or smaller than it says; take another",

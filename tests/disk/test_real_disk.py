@@ -310,6 +310,26 @@ def create_disk_of_an_earlier_life(path: Path, contents: DiskContents) -> None:
         file.truncate(SIZE)
 
 
+def test_a_disk_that_keeps_its_old_table_is_found_out_before_anything_else_is_written(
+    disk_file: Path, layout: DiskLayout, contents: DiskContents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = DirectDevice.write_at
+    written = []
+
+    def deaf_at_its_beginning(self: DirectDevice, offset: int, data: bytes | memoryview) -> None:
+        if self.name != str(disk_file):
+            write(self, offset, data)
+        elif offset:
+            written.append(offset)
+            write(self, offset, data)
+
+    create_disk_of_an_earlier_life(disk_file, contents)
+    monkeypatch.setattr(DirectDevice, "write_at", deaf_at_its_beginning)
+    with pytest.raises(ReadBackError, match="at byte 0 reads back differently"):
+        create_on_disk(disk_file, layout, contents)
+    assert written == []
+
+
 def test_a_disk_that_keeps_something_else_is_found_out(
     disk_file: Path, layout: DiskLayout, contents: DiskContents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
