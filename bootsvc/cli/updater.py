@@ -75,19 +75,16 @@ def run_status(args: argparse.Namespace) -> ExitCode:
 
 def run_stage(args: argparse.Namespace) -> ExitCode:
     """Fill the other slot and have it tried once."""
-    from bootsvc.errors import StorageError
     from bootsvc.os_side.updater_slots import report, slots_on, stage, unmounted
     from bootsvc.storage.disk import open_disk
 
-    try:
-        kernel, initramfs = args.kernel.read_bytes(), args.initramfs.read_bytes()
-    except OSError as exc:
-        raise StorageError(f"{exc.filename}: cannot be read: {exc.strerror}") from exc
     with (
         open_disk(disk_path(args), writable=True, on_wait=show_note) as disk,
         unmounted(disk),
     ):
         store = slots_on(disk)
+        most = disk.partition("esp").size
+        kernel, initramfs = _content(args.kernel, most), _content(args.initramfs, most)
         # Written, then read back.
         with progress("updater", 2 * (len(kernel) + len(initramfs))) as bar:
             slot = stage(store, kernel, initramfs, _running(args), bar.tick)
@@ -96,6 +93,28 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
             return ExitCode.OK
     show(f"slot {slot} holds the new updater: the next start tries it, once")
     return ExitCode.OK
+
+
+def _content(path: Path, most: int) -> bytes:
+    """All of a file, which has at most ``most`` bytes.
+
+    Raises:
+        StorageError: it cannot be read.
+        LayoutError: it is larger.
+    """
+    from bootsvc.errors import LayoutError, StorageError
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot be read: {exc.strerror}") from exc
+    if len(content) > most:
+        raise LayoutError(
+            f"{path}: larger than the whole ESP ({describe_size(most)})",
+            hint="name the updater's kernel and initramfs",
+        )
+    return content
 
 
 def run_confirm(args: argparse.Namespace) -> ExitCode:

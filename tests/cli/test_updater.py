@@ -164,6 +164,14 @@ def test_a_missing_file_is_named(updater: Updater) -> None:
     assert "none" in outcome.err
 
 
+def test_a_file_without_end_is_not_read_to_its_end(updater: Updater) -> None:
+    before = updater.disk.read_bytes()
+    outcome = updater("stage", updater.paths[0], "/dev/zero")
+    assert outcome.code == ExitCode.DISK
+    assert "/dev/zero: larger than the whole ESP" in outcome.err
+    assert updater.disk.read_bytes() == before
+
+
 def test_a_system_that_no_slot_started_can_confirm_none(updater: Updater) -> None:
     assert updater("confirm").code == ExitCode.CONFIRM_REFUSED
 
