@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 
 from bootsvc.errors import FieldError, FormatError
+from bootsvc.formats._json import JsonFields, parse_json
 from bootsvc.formats.footer import MAX_IMAGE_SIZE, MAX_MANIFEST_SIZE
 from bootsvc.units import BLOCK_SIZE, MIB
 
@@ -30,7 +30,6 @@ OVERLAYS = ("volatile", "kept")
 MAX_BOOT_FILE_SIZE = 512 * MIB
 MAX_OPTIONS_LENGTH = 1024
 MAX_LABEL_LENGTH = 64
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -118,14 +117,9 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     if len(data) > MAX_MANIFEST_SIZE:
         raise FormatError(f"manifest: {len(data)} bytes, at most {MAX_MANIFEST_SIZE}")
-    try:
-        # Decoded here: from bytes, json would take UTF-16 and UTF-32 as well.
-        document = json.loads(data.decode(), object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as exc:
-        raise FormatError(f"manifest: not JSON: {exc}") from exc
-    fields = _Fields(document, "manifest")
+    fields = parse_json(data, "manifest")
     if fields.integer("format", FORMAT, 2**31) != FORMAT:
-        raise FieldError(f"manifest: format {document['format']} is unknown")
+        raise FieldError(f"manifest: format {fields.document['format']} is unknown")
     if fields.integer("block_size", 0, 2**31) != BLOCK_SIZE:
         raise FieldError(f"manifest: block_size is not {BLOCK_SIZE}")
     return Manifest(
@@ -137,14 +131,13 @@ def parse_manifest(data: bytes) -> Manifest:
         sha256=fields.digest("sha256"),
         root=fields.digest("root"),
         floor=fields.integer("floor", 0, 2**63),
-        parent=fields.digest("parent") if document.get("parent") is not None else None,
+        parent=fields.digest("parent") if fields.has("parent") else None,
         notes=fields.text("notes", MAX_MANIFEST_SIZE),
         boot=_boot_section(fields.inner("boot")),
     )
 
 
-def _boot_section(fields: _Fields) -> BootSection:
-    has_initrd = fields.document.get("initrd") is not None
+def _boot_section(fields: JsonFields) -> BootSection:
     options = fields.text("options", MAX_OPTIONS_LENGTH)
     if not (options.isascii() and options.isprintable()):
         # Beyond ASCII the kernel and we might see other words in the same bytes.
@@ -152,7 +145,7 @@ def _boot_section(fields: _Fields) -> BootSection:
     return BootSection(
         method=fields.choice("method", METHODS),
         kernel=_boot_file(fields.inner("kernel")),
-        initrd=_boot_file(fields.inner("initrd")) if has_initrd else None,
+        initrd=_boot_file(fields.inner("initrd")) if fields.has("initrd") else None,
         options=options,
         kernel_build_id=fields.text("kernel_build_id", 128),
         overlay=fields.choice("overlay", OVERLAYS),
@@ -160,72 +153,10 @@ def _boot_section(fields: _Fields) -> BootSection:
     )
 
 
-def _boot_file(fields: _Fields) -> BootFile:
+def _boot_file(fields: JsonFields) -> BootFile:
     size = fields.integer("size", 1, MAX_BOOT_FILE_SIZE)
     return BootFile(fields.file_path("path"), size, fields.digest("sha256"))
 
 
 def _boot_file_document(file: BootFile) -> dict[str, object]:
     return {"path": file.path, "size": file.size, "sha256": file.sha256.hex()}
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
-
-
-class _Fields:
-    """Typed, bounded reading of a JSON object; every error names the field's path."""
-
-    def __init__(self, document: object, where: str) -> None:
-        if not isinstance(document, dict):
-            raise FieldError(f"{where}: not an object")
-        self.document: dict[str, object] = document
-        self.where = where
-
-    def _bad(self, key: str, wanted: str) -> FieldError:
-        return FieldError(f"{self.where}: {key}: {wanted} expected")
-
-    def integer(self, key: str, low: int, high: int) -> int:
-        value = self.document.get(key)
-        if type(value) is not int or not low <= value <= high:
-            raise self._bad(key, f"a whole number from {low} to {high}")
-        return value
-
-    def text(self, key: str, longest: int) -> str:
-        value = self.document.get(key)
-        if not isinstance(value, str) or len(value) > longest:
-            raise self._bad(key, f"text of at most {longest} characters")
-        if any("\ud800" <= char <= "\udfff" for char in value):
-            raise self._bad(key, "text without lone surrogates")
-        return value
-
-    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
-        value = self.text(key, 64)
-        if value not in allowed:
-            raise self._bad(key, " or ".join(allowed))
-        return value
-
-    def file_path(self, key: str) -> str:
-        """An absolute path without anything that a shell or a mount could read otherwise."""
-        value = self.text(key, 1024)
-        plain = value.isprintable() and not any(char in value for char in " '\"\\$`")
-        if not (plain and value.startswith("/")) or ".." in value.split("/"):
-            raise self._bad(key, "an absolute path without '..', spaces or quotes")
-        return value
-
-    def digest(self, key: str) -> bytes:
-        value = self.text(key, 64)
-        if len(value) != 64 or not all(char in "0123456789abcdef" for char in value):
-            raise self._bad(key, "64 lower-case hexadecimal digits")
-        return bytes.fromhex(value)
-
-    def uuid(self, key: str) -> str:
-        value = self.text(key, 36)
-        if not _UUID.fullmatch(value):
-            raise self._bad(key, "a UUID in lower case")
-        return value
-
-    def inner(self, key: str) -> _Fields:
-        return _Fields(self.document.get(key), f"{self.where}: {key}")
