@@ -19,6 +19,7 @@
     |   |-- NoImageError           no footer where an image was expected
     |   |-- IncompleteImageError   bytes are missing
     |   |-- AlteredImageError      bytes differ from the signed digests
+    |   |   `-- RottenHereError          of an image on this machine that gave blocks to another
     |   |-- SizeMismatchError      the manifest's sizes contradict each other or the medium
     |   |-- ImageTooLargeError     larger than the area it is meant for
     |   |-- SignatureError         no signature by a trusted key
@@ -138,6 +139,21 @@ class IncompleteImageError(ImageError):
 
 class AlteredImageError(ImageError):
     """Bytes of the image differ from its signed digests."""
+
+
+class RottenHereError(AlteredImageError):
+    """Blocks of an image on this machine, wanted for another one, differ from their digests.
+
+    Attributes:
+        identity: of the image that is not to be used.
+    """
+
+    def __init__(self, name: str, identity: bytes, block: int) -> None:
+        super().__init__(
+            f"{name}: block {block} cannot be read, or differs from its digest",
+            hint="see: bootsvc verify",
+        )
+        self.identity = identity
 
 
 class SizeMismatchError(ImageError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import re
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -24,13 +25,14 @@ from bootsvc.errors import (
     ServerError,
 )
 from bootsvc.formats.url import Url, redirected
+from bootsvc.storage.image_area import no_tick
 from bootsvc.units import BLOCK_SIZE, KIB, MIB
 
 PIECE_SIZE = 64 * KIB
 """Bytes taken from a connection at once: on a slow line each is a sign of life."""
 
 AHEAD = 16 * MIB
-"""Bytes asked for by one request while a file is read on and on."""
+"""Bytes asked for by one request while a file is read on and on, unless said otherwise."""
 
 SKIPPED_AT_MOST = 256 * KIB
 """Bytes that are rather read and thrown away than asked around by another request."""
@@ -55,12 +57,21 @@ class HttpFile:
     """
 
     def __init__(
-        self, url: Url, largest: int, watch: Watch, patience: Patience | None = None
+        self,
+        url: Url,
+        largest: int,
+        watch: Watch,
+        patience: Patience | None = None,
+        *,
+        ahead: int = AHEAD,
+        on_bytes: Callable[[int], None] = no_tick,
     ) -> None:
         """Ask the server for the file's size.
 
         Args:
             largest: bytes that a file may have at most.
+            ahead: bytes asked for beyond what is read, while the file is read on and on.
+            on_bytes: told the bytes of each piece as it arrives; may hold the next one up.
 
         Raises:
             ImageTooLargeError: it is larger.
@@ -72,6 +83,8 @@ class HttpFile:
         self._url = self._current = url
         self._watch = watch
         self._patience = patience or Patience()
+        self._ahead = ahead
+        self._on_bytes = on_bytes
         self._connection: http.client.HTTPConnection | None = None
         self._connected_to: tuple[str, str, int] | None = None
         self._response: http.client.HTTPResponse | None = None
@@ -134,6 +147,7 @@ class HttpFile:
             parts.append(piece)
             at += len(piece)
             failures = 0
+            self._on_bytes(len(piece))
             self._watch.tick(0)
         self._read_to = at
         return b"".join(parts)
@@ -193,7 +207,7 @@ class HttpFile:
         if answer is not None and answer.at < answer.end:
             self.close()  # what is left of it would have to be read first
         if at == self._read_to:
-            end = max(end, at + AHEAD)
+            end = max(end, at + self._ahead)
         self._answer = self._ask(at, min(end, self.size))
         self._answer.skip_to(at, self._watch)
         return self._answer

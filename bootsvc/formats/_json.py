@@ -84,9 +84,13 @@ class JsonFields:
 
     def digest(self, key: str) -> bytes:
         """A SHA-256, 32 bytes."""
-        value = self.text(key, 64)
-        if len(value) != 64 or not all(char in "0123456789abcdef" for char in value):
-            raise self._bad(key, "64 lower-case hexadecimal digits")
+        return self.raw(key, 32)
+
+    def raw(self, key: str, size: int) -> bytes:
+        """``size`` bytes."""
+        value = self.text(key, 2 * size)
+        if len(value) != 2 * size or not all(char in "0123456789abcdef" for char in value):
+            raise self._bad(key, f"{2 * size} lower-case hexadecimal digits")
         return bytes.fromhex(value)
 
     def uuid(self, key: str) -> str:

@@ -55,6 +55,9 @@ class Work(Protocol):
 ShowWork = Callable[[str, int], AbstractContextManager[Work]]
 """Begins to show a piece of work: its name, its size in bytes."""
 
+Fill = Callable[[Disk, StagedImage, ShowWork], CopyCounts]
+"""Makes staging hold an image, whole and read back; see ``fill_staging``."""
+
 
 def write_staging(
     disk: Disk,
@@ -64,6 +67,7 @@ def write_staging(
     show_work: ShowWork,
     *,
     chunk_size: int = CHUNK_SIZE,
+    fill: Fill | None = None,
 ) -> CopyCounts:
     """Record, write, read back, record: at each moment the record tells the truth of staging.
 
@@ -71,6 +75,7 @@ def write_staging(
         status: the record as it stands.
         request: what the next start shall do with the image; None: nothing, it is kept there.
         chunk_size: see ``copy_image``.
+        fill: writes and reads back in the place of ``fill_staging``.
 
     Returns:
         What was read, written and left alone, in bytes.
@@ -81,7 +86,10 @@ def write_staging(
         StorageError, AlteredImageError: disk or source failed; nothing is asked of the next start.
     """
     begun = disk.status.replace(staging_begun(status))
-    counts = fill_staging(disk, image, show_work, chunk_size=chunk_size)
+    if fill is None:
+        counts = fill_staging(disk, image, show_work, chunk_size=chunk_size)
+    else:
+        counts = fill(disk, image, show_work)
     disk.status.replace(_with_image_staged(begun, image.record, request))
     return counts
 

@@ -1,0 +1,193 @@
+"""Step 1 of an update: a version of the store becomes the image in staging (S0.4-S0.7, DESIGN 7).
+
+    plan       recipe and pack headers: what comes from where
+    digests    of what must be fetched; all digests must lead to the signed root
+    fetch      frames, several at a time; each block compared with its digest, then written to the
+               places in staging where it belongs; what stands there already is not fetched
+    fill       everything else from images of this machine; footer last; all of it read back
+
+The record says before the first write that staging is being written, and after the last reading
+what it holds: the writes and their order are those of ``sequence.staging``. Cut off at any moment,
+by anything, the next run begins with whatever then verifies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bootsvc.errors import AlteredImageError, BootsvcError, OutOfBoundsError
+from bootsvc.formats.boot_status import Area, BootStatus
+from bootsvc.formats.footer import build_locator
+from bootsvc.formats.tree import DIGEST_SIZE, build_tree, leaves_of
+from bootsvc.sequence.staging import (
+    ShowWork,
+    StagedImage,
+    UpdateRequest,
+    fill_staging,
+    write_staging,
+)
+from bootsvc.storage.device import Device
+from bootsvc.storage.disk import Disk
+from bootsvc.storage.image_area import CopyCounts
+from bootsvc.transfer.assembly import Held, Packed, Piece, PieceFinder, Want
+from bootsvc.transfer.fetch import CONNECTIONS, fetch_blocks
+from bootsvc.transfer.held import HeldImage
+from bootsvc.transfer.plan import Assembly, Plan
+from bootsvc.transfer.remote import Remotes
+from bootsvc.units import BLOCK_SIZE, round_up
+
+
+@dataclass(frozen=True)
+class Updated:
+    """An image that a block update put into staging. Sizes are bytes.
+
+    Attributes:
+        counts: what was written to staging, and what stood there already.
+        local: copied from images of this machine; ``resumed``: found in staging from a try before.
+    """
+
+    plan: Plan
+    counts: CopyCounts
+    fetched: int
+    local: int
+    resumed: int
+
+
+def update_staging(
+    disk: Disk,
+    status: BootStatus,
+    assembly: Assembly,
+    remotes: Remotes,
+    request: UpdateRequest | None,
+    show_work: ShowWork,
+    *,
+    connections: int = CONNECTIONS,
+) -> Updated:
+    """Make staging hold the image of ``assembly``.
+
+    Args:
+        status: the record as it stands.
+        request: see ``sequence.staging.write_staging``.
+        connections: requests under way at once.
+
+    Raises:
+        RottenHereError: an image of this machine gave wrong blocks: plan again without it. What
+            was written stays.
+        FormatError: a remote gives wrong blocks, and no other gives right ones.
+        NetworkError: no remote answers.
+        SequenceError, FailedBeforeError, StorageError: see ``write_staging``.
+    """
+    staging = disk.areas[Area.STAGING]
+    resumed = fetched = 0
+
+    def fill(disk: Disk, image: StagedImage, show_work: ShowWork) -> CopyCounts:
+        nonlocal resumed, fetched
+        wants, resumed = _missing(assembly, staging, show_work)
+        fetched = fetch_blocks(assembly, wants, staging, remotes, show_work, connections)
+        return fill_staging(disk, image, show_work)
+
+    source = AssembledImage(assembly)
+    image = StagedImage(source, assembly.plan.footer, assembly.leaves)
+    counts = write_staging(disk, status, image, request, show_work, fill=fill)
+    return Updated(assembly.plan, counts, fetched, source.copied, resumed)
+
+
+# --- what staging holds already -----------------------------------------------------------------
+
+
+def _missing(
+    assembly: Assembly, staging: Device, show_work: ShowWork
+) -> tuple[dict[tuple[int, int], list[Want]], int]:
+    """What must be fetched, without the blocks that a try before has put into staging; and how
+    many bytes those are."""
+    missing: dict[tuple[int, int], list[Want]] = {}
+    present = 0
+    wants = assembly.wants
+    total = sum(want.count for ones in wants.values() for want in ones) * BLOCK_SIZE
+    with show_work("look at staging", total) as work:
+        for frame, ones in wants.items():
+            for want in ones:
+                left = list(_absent(want, assembly.leaves, staging))
+                present += (want.count - sum(one.count for one in left)) * BLOCK_SIZE
+                if left:
+                    missing.setdefault(frame, []).extend(left)
+                work.tick(want.count * BLOCK_SIZE)
+    return missing, present
+
+
+def _absent(want: Want, leaves: bytes, staging: Device) -> Iterator[Want]:
+    """The parts of ``want`` that staging does not hold."""
+    try:
+        found = leaves_of(staging.read_at(want.first * BLOCK_SIZE, want.count * BLOCK_SIZE))
+    except BootsvcError:
+        yield want
+        return
+    start = -1
+    for number in range(want.count + 1):
+        here = slice(number * DIGEST_SIZE, (number + 1) * DIGEST_SIZE)
+        there = (want.first + number) * DIGEST_SIZE
+        is_absent = number < want.count and found[here] != leaves[there : there + DIGEST_SIZE]
+        if is_absent and start < 0:
+            start = number
+        elif not is_absent and start >= 0:
+            yield Want(want.first + start, number - start, want.at + start)
+            start = -1
+
+
+# --- filling ------------------------------------------------------------------------------------
+
+
+class AssembledImage:
+    """The image file that an assembly makes, as a ``Device`` to copy from: its blocks from images
+    of this machine, and its footer.
+
+    Attributes:
+        copied: bytes given so far that came from images of this machine.
+    """
+
+    def __init__(self, assembly: Assembly) -> None:
+        footer = assembly.plan.footer
+        manifest = footer.manifest_bytes
+        padding = bytes(round_up(len(manifest), BLOCK_SIZE) - len(manifest))
+        tree, _ = build_tree(assembly.leaves)
+        self.name = f"number {footer.manifest.number}"
+        self.size = footer.locator.total_size
+        self.sector_size = BLOCK_SIZE
+        self.copied = 0
+        self._footer = tree + manifest + padding + build_locator(footer.locator)
+        self._content_end = self.size - len(self._footer)
+        self._held: Sequence[HeldImage] = assembly.plan.held
+        self._finder = PieceFinder(assembly.pieces)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Whole blocks of the content, or bytes of the footer.
+
+        Raises:
+            RottenHereError: an image of this machine gives wrong blocks.
+            AlteredImageError: a block that was fetched does not stand in staging any more.
+        """
+        if offset >= self._content_end:
+            at = offset - self._content_end
+            return self._footer[at : at + length]
+        blocks = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
+        return b"".join(self._content(piece) for piece in self._finder.within(blocks))
+
+    def _content(self, piece: Piece) -> bytes:
+        match piece.origin:
+            case Held(image, first):
+                self.copied += piece.count * BLOCK_SIZE
+                return self._held[image].read(range(first, first + piece.count))
+            case Packed():
+                raise AlteredImageError(
+                    f"staging: block {piece.first} was fetched and written, and reads differently",
+                    hint="the disk is failing; the next try fetches it again",
+                )
+        return bytes(piece.count * BLOCK_SIZE)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Refuse."""
+        raise OutOfBoundsError(f"{self.name}: {len(data)} bytes at {offset} cannot be written")
+
+    def flush(self) -> None:
+        """Nothing was written."""

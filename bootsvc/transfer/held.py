@@ -1,0 +1,83 @@
+"""Images that this machine holds already, as sources of blocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bootsvc.errors import BootsvcError, OutOfBoundsError, RottenHereError
+from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
+from bootsvc.storage.device import Device
+from bootsvc.storage.image_area import read_footer, read_leaves
+from bootsvc.units import BLOCK_SIZE
+
+
+@dataclass(frozen=True)
+class HeldImage:
+    """An image on this machine. Its tree was checked; its blocks are when they are taken.
+
+    Attributes:
+        name: where it lies, for messages.
+        leaves: the digests of its blocks.
+    """
+
+    name: str
+    identity: bytes
+    device: Device = field(repr=False)
+    leaves: bytes = field(repr=False)
+
+    @property
+    def block_count(self) -> int:
+        """Blocks of the image."""
+        return len(self.leaves) // DIGEST_SIZE
+
+    def read(self, blocks: range) -> bytes:
+        """Some of its blocks, each found equal to its digest.
+
+        Raises:
+            RottenHereError: one is not, cannot be read, or is not there.
+        """
+        try:
+            data = self.device.read_at(blocks.start * BLOCK_SIZE, len(blocks) * BLOCK_SIZE)
+        except BootsvcError as exc:
+            raise RottenHereError(self.name, self.identity, blocks.start) from exc
+        if leaves_of(data) != self.leaves[blocks.start * DIGEST_SIZE : blocks.stop * DIGEST_SIZE]:
+            raise RottenHereError(self.name, self.identity, blocks.start)
+        return data
+
+
+def held_in(areas: Iterable[tuple[str, Device]]) -> tuple[HeldImage, ...]:
+    """The images in ``areas``, by their names; an area without a readable one is left out."""
+    held: list[HeldImage] = []
+    for name, area in areas:
+        try:
+            footer = read_footer(area)
+            leaves = read_leaves(area, footer)
+        except BootsvcError:
+            continue
+        held.append(HeldImage(name, footer.identity, OneAtATime(area), leaves))
+    return tuple(held)
+
+
+class OneAtATime:
+    """A device that several threads may read."""
+
+    def __init__(self, device: Device) -> None:
+        self.name = device.name
+        self.size = device.size
+        self.sector_size = device.sector_size
+        self._device = device
+        self._lock = threading.Lock()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See ``Device``."""
+        with self._lock:
+            return self._device.read_at(offset, length)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Refuse: what is held is read only."""
+        raise OutOfBoundsError(f"{self.name}: {len(data)} bytes at {offset} cannot be written")
+
+    def flush(self) -> None:
+        """Nothing was written."""

@@ -1,0 +1,188 @@
+"""Where the objects of an image store are read from: a web server, or a folder of this machine.
+
+Nothing that comes from a remote is believed: who asks knows the digest of what must come.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from bootsvc.boot.connection import Patience
+from bootsvc.boot.http_file import HttpFile
+from bootsvc.boot.watch import Watch
+from bootsvc.errors import BootsvcError, FormatError, NoNetworkError, RottenHereError, ServerError
+from bootsvc.formats.url import parse_url
+from bootsvc.storage.image_area import CopyCounts
+
+LARGEST_OBJECT = 1 << 45
+"""Packs may be this large; only parts of them are ever read at once."""
+
+_TRIES = 2
+"""How often one remote is asked for the same bytes."""
+
+_Answer = TypeVar("_Answer")
+
+
+class Remote(Protocol):
+    """Objects by name. Every local or S3 object store (``store.objects``) is one, too."""
+
+    name: str
+
+    def read(self, key: str, largest: int) -> bytes:
+        """All of an object. Raises BootsvcError: there is none, or it has more than ``largest``."""
+        ...
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes of an object, from ``offset``. Raises BootsvcError."""
+        ...
+
+
+class HttpRemote:
+    """Objects below an address of a web server; threads may read from it at the same time.
+
+    Attributes:
+        name: the address.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        watch: Watch,
+        on_bytes: Callable[[int], None],
+        patience: Patience | None = None,
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            address: of the store, ``http://host/path``.
+            watch: hears of waits and of what is tried again, from any thread.
+            on_bytes: told the bytes of each piece as it arrives; may hold them up.
+
+        Raises:
+            AddressError: ``address`` is none.
+        """
+        self.name = str(parse_url(address)).rstrip("/")
+        self._watch = _Quiet(watch)
+        self._on_bytes = on_bytes
+        self._patience = patience
+        self._of_thread = threading.local()
+        self._open: list[HttpFile] = []
+
+    def read(self, key: str, largest: int) -> bytes:
+        """See ``Remote``. Raises NetworkError, ImageTooLargeError."""
+        with self._file(key, largest) as file:
+            return file.read_at(0, file.size)
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """See ``Remote``. Raises NetworkError."""
+        last: tuple[str, HttpFile] | None = getattr(self._of_thread, "last", None)
+        if last is None or last[0] != key:
+            if last is not None:
+                last[1].close()
+            last = self._of_thread.last = (key, self._file(key, LARGEST_OBJECT))
+            self._open.append(last[1])
+        file = last[1]
+        if offset + length > file.size:
+            raise ServerError(
+                f"{file.name}: {file.size} bytes, at least {offset + length} were published",
+                hint="is the store complete? bootsvc store check",
+            )
+        return file.read_at(offset, length)
+
+    def close(self) -> None:
+        """Hang up, in every thread."""
+        for file in self._open:
+            file.close()
+        self._open.clear()
+        self._of_thread = threading.local()
+
+    def _file(self, key: str, largest: int) -> HttpFile:
+        url = parse_url(f"{self.name}/{key}")
+        return HttpFile(url, largest, self._watch, self._patience, ahead=0, on_bytes=self._on_bytes)
+
+
+class _Quiet:
+    """Passes on what is said, and none of the work: of several readers at once nobody wants the
+    progress of each."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def say(self, text: str) -> None:
+        self._watch.say(text)
+
+    def begin(self, work: str, total: int) -> None:
+        pass
+
+    def tick(self, _: int) -> None:
+        self._watch.tick(0)
+
+    def end(self, counts: CopyCounts | None = None) -> None:
+        pass
+
+    def wait(self, _what: str, _limit_s: float | None, _then: str) -> Callable[[], None]:
+        return lambda: self._watch.tick(0)
+
+
+@dataclass
+class Tally:
+    """What came of one remote: times it sent other bytes than were published, times it failed."""
+
+    bad: int = 0
+    failed: int = 0
+
+
+class Remotes:
+    """Several remotes of one store; what one does not give rightly, the next one is asked for.
+
+    Attributes:
+        tallies: by the remote's name.
+    """
+
+    def __init__(self, remotes: Sequence[Remote]) -> None:
+        """At least one; the first is asked first, as long as none did worse."""
+        self._remotes = tuple(remotes)
+        self._lock = threading.Lock()
+        self.tallies = {remote.name: Tally() for remote in remotes}
+
+    def right(self, ask: Callable[[Remote], _Answer]) -> _Answer:
+        """The first answer that is right; ``ask`` raises FormatError where the bytes are wrong.
+
+        Raises:
+            BootsvcError: what the last remote failed with, when all have.
+        """
+        problem: BootsvcError | None = None
+        for remote in self._in_order():
+            for _ in range(_TRIES):
+                try:
+                    return ask(remote)
+                except RottenHereError:
+                    raise  # no remote's fault
+                except FormatError as exc:  # damage on the way goes by, damage at the source stays
+                    problem = exc
+                    self._count(remote, is_bad=True)
+                except BootsvcError as exc:
+                    problem = exc
+                    self._count(remote, is_bad=False)
+                    break
+        if problem is None:
+            raise NoNetworkError("there is nobody to ask for blocks", hint="name a store")
+        raise problem
+
+    def _in_order(self) -> list[Remote]:
+        with self._lock:
+            return sorted(
+                self._remotes, key=lambda one: (self.tallies[one.name].bad, self._failed(one))
+            )
+
+    def _failed(self, remote: Remote) -> int:
+        return self.tallies[remote.name].failed
+
+    def _count(self, remote: Remote, *, is_bad: bool) -> None:
+        with self._lock:
+            tally = self.tallies[remote.name]
+            tally.bad += is_bad
+            tally.failed += not is_bad
