@@ -1,0 +1,1 @@
+"""The image store: where a publisher's versions lie, and what vouches for their freshness."""
