@@ -90,7 +90,7 @@ bench: images ## measure on this machine: start, update by phase, sizes, least m
 
 .PHONY: fuzz
 fuzz: setup ## coverage-guided fuzzing of every parser for SECONDS=... each, or of TARGET=... alone
-	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -e '.[lab,dev,fuzz]'
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -e '.[store,lab,dev,fuzz]'
 	@$(PY) -m tests.fuzz $(TARGET) --seconds $(SECONDS)
 
 .PHONY: clean

@@ -32,6 +32,22 @@
     |   |-- NoNetworkError         no wired interface has a link, or nobody gave an address
     |   |-- ConnectionLostError    it cannot be made, breaks or falls silent, again and again
     |   `-- ServerError            an answer that is of no use: refusals, redirects, lengths
+    |       `-- NotOnServerError       the server has no such file
+    |-- StoreError             an image store that does not do what it is asked
+    |   |-- ObjectKeyError         a name that no file in a store can have
+    |   |-- NoObjectError          the store has no such file
+    |   |-- ObjectTooLargeError    a file of a store that is larger than it may be
+    |   |-- StoreAccessError       the store cannot be reached, read or written
+    |   |-- StoreBusyError         other publishers wrote first, again and again
+    |   |-- StoreDamagedError      what lies in the store does not fit its own signatures
+    |   `-- WrongKeyError          a secret key that the store's root metadata does not name
+    |-- FreshnessError         a server's metadata that a machine does not take for the newest
+    |   |-- ExpiredMetadataError   it ran out: the server stands still, or is held back
+    |   |-- RollbackError          it is older than what this machine has seen
+    |   |-- UntrustedMetadataError not signed by the store's keys, or not metadata at all
+    |   |-- MixedMetadataError     files that do not belong to one state of the store
+    |   |-- ClockNotSetError       this machine's clock cannot be right
+    |   `-- NotPublishedError      the store offers no file of that name
     |-- SequenceError          a request that the present phase does not allow
     |-- ConfirmRefusedError    the running OS is not the one on trial
     |-- BootError              an image that cannot be handed over to
@@ -202,6 +218,70 @@ class ConnectionLostError(NetworkError):
 
 class ServerError(NetworkError):
     """A server's answer that is of no use: a refusal, redirects in circles, another length."""
+
+
+class NotOnServerError(ServerError):
+    """The server has no such file, or gives it to nobody (HTTP 404 and 403)."""
+
+
+class StoreError(BootsvcError):
+    """An image store that does not do what it is asked."""
+
+
+class ObjectKeyError(StoreError):
+    """A name that no file in a store can have."""
+
+
+class NoObjectError(StoreError):
+    """The store has no such file."""
+
+
+class ObjectTooLargeError(StoreError):
+    """A file of a store is larger than it may be; it was not read."""
+
+
+class StoreAccessError(StoreError):
+    """The store cannot be reached, read or written."""
+
+
+class StoreBusyError(StoreError):
+    """Other publishers wrote first, again and again; nothing of theirs was undone."""
+
+
+class StoreDamagedError(StoreError):
+    """What lies in the store does not fit its own signatures and digests."""
+
+
+class WrongKeyError(StoreError):
+    """A secret key that is missing, or that the store's root metadata does not name."""
+
+
+class FreshnessError(BootsvcError):
+    """A server's metadata that this machine does not take for the newest of its store."""
+
+
+class ExpiredMetadataError(FreshnessError):
+    """The metadata ran out: the server stands still, or somebody holds it back."""
+
+
+class RollbackError(FreshnessError):
+    """The metadata is older than what this machine has seen already."""
+
+
+class UntrustedMetadataError(FreshnessError):
+    """The metadata is not signed by the store's keys, or is no metadata at all."""
+
+
+class MixedMetadataError(FreshnessError):
+    """Files that do not belong to one state of the store, or are not what was signed."""
+
+
+class ClockNotSetError(FreshnessError):
+    """This machine's clock cannot be right, so nothing can be known to be fresh."""
+
+
+class NotPublishedError(FreshnessError):
+    """The store offers no file of that name."""
 
 
 class SequenceError(BootsvcError):

@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     PHASE = 10
     CONFIRM_REFUSED = 11
     NOT_STARTABLE = 12
+    STORE = 13
+    NOT_FRESH = 14
     NO_IMAGE = 20
     INCOMPLETE = 21
     ALTERED = 22
@@ -51,6 +53,8 @@ WORDS = {
     ExitCode.PHASE: "not allowed now: an update is unfinished, or there is nothing to go back to",
     ExitCode.CONFIRM_REFUSED: "the running system is not the one on trial",
     ExitCode.NOT_STARTABLE: "the image has no kernel, no initrd, or options that cannot be used",
+    ExitCode.STORE: "an image store cannot be used: access, damage, or another's keys",
+    ExitCode.NOT_FRESH: "what a server offers is not signed, or cannot be known to be the newest",
     ExitCode.NO_IMAGE: "not an image file",
     ExitCode.INCOMPLETE: "the image is incomplete",
     ExitCode.ALTERED: "the image differs from its signed digests",
@@ -78,6 +82,8 @@ _CODES: tuple[tuple[type[errors.BootsvcError], ExitCode], ...] = (
     (errors.FailedBeforeError, ExitCode.FAILED_BEFORE),
     (errors.ImageError, ExitCode.DAMAGED),
     (errors.NetworkError, ExitCode.NETWORK),
+    (errors.StoreError, ExitCode.STORE),
+    (errors.FreshnessError, ExitCode.NOT_FRESH),
     (errors.ConfirmRefusedError, ExitCode.CONFIRM_REFUSED),
     (errors.SequenceError, ExitCode.PHASE),
     (errors.NotBootsvcError, ExitCode.NOT_BOOTSVC),

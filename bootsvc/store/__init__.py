@@ -1,1 +1,1 @@
-"""The image store: versions of images as blocks, each block stored once (DESIGN 7)."""
+"""The image store: where a publisher's versions lie, and what vouches for their freshness."""

@@ -1,1 +1,1 @@
-"""An image comes to this machine block by block, from whatever holds its blocks (S0.10, step 1)."""
+"""How versions come to a machine's running OS; the updater has no part in it."""

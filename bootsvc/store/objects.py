@@ -1,0 +1,137 @@
+"""Where the files of an image store lie: a folder that a web server shows, or an S3 bucket.
+
+Files are named by keys: plain ASCII, relative, parts separated by ``/``. Whoever reads sees a file
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from bootsvc.errors import ObjectKeyError, StoreAccessError
+from bootsvc.storage.image_area import Tick, no_tick
+
+S3_SCHEME = "s3://"
+
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
+_LONGEST_KEY = 512
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """A file of a store: its key, its size in bytes, when it was written (seconds since 1970)."""
+
+    key: str
+    size: int
+    modified_s: int
+
+
+class ObjectStore(Protocol):
+    """The files of one store.
+
+    Every method may raise ``StoreAccessError``: the store cannot be reached, read or written; and
+    ``ObjectKeyError``: a key that is none.
+
+    Attributes:
+        name: what messages call it: a path, or ``s3://bucket/prefix``.
+    """
+
+    name: str
+
+    def read(self, key: str, largest: int) -> bytes:
+        """The whole file.
+
+        Raises:
+            NoObjectError: there is none.
+            ObjectTooLargeError: it has more than ``largest`` bytes.
+        """
+        ...
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``.
+
+        Raises:
+            NoObjectError: there is no such file.
+            StoreAccessError: it ends before.
+        """
+        ...
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file, whole or not at all; once this returns, no power cut takes it away."""
+        ...
+
+    def write_file(self, key: str, path: Path, tick: Tick = no_tick) -> None:
+        """As ``write``, with the content of a local file of any size.
+
+        Args:
+            tick: told the bytes that are done, together as many as the file has.
+        """
+        ...
+
+    def read_seen(self, key: str, largest: int) -> tuple[bytes, str]:
+        """As ``read``, and a word for the state it is in, for ``write_if``."""
+        ...
+
+    def write_if(self, key: str, data: bytes, seen: str | None) -> bool:
+        """As ``write``, but only where nobody wrote the file since ``read_seen`` gave ``seen``, or
+        ever, for None. Tells whether it was written. Of two who try at once, one is told no.
+
+        A key that is written so must never be written by ``write``.
+        """
+        ...
+
+    def size(self, key: str) -> int | None:
+        """The file's size in bytes; None where there is none."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All files below the folder ``prefix``, in no order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        ...
+
+
+def checked_key(key: str) -> str:
+    """``key``, if it is one.
+
+    Raises:
+        ObjectKeyError: it is absolute, hidden, climbs out, or has other characters.
+    """
+    if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
+        raise ObjectKeyError(
+            f"{key[:80]!r} cannot be the name of a file in an image store",
+            hint="letters, digits and . _ + - in parts separated by /; no part begins with a dot",
+        )
+    return key
+
+
+def open_source(path: Path) -> BinaryIO:
+    """A local file that goes into a store. Raises StoreAccessError, which names it."""
+    try:
+        return path.open("rb")
+    except OSError as exc:
+        raise StoreAccessError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def open_object_store(where: str, *, create: bool = False) -> ObjectStore:
+    """The store at ``where``: a folder, or ``s3://bucket/prefix``.
+
+    Args:
+        create: make the folder if it is not there. Buckets are made by their provider's tools.
+
+    Raises:
+        StoreAccessError: there is no such folder, or the address is no bucket's.
+    """
+    if where.startswith(S3_SCHEME):
+        from bootsvc.store.s3_objects import open_s3
+
+        return open_s3(where)
+    from bootsvc.store.local_objects import open_folder
+
+    return open_folder(Path(where), create=create)
