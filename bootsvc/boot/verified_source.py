@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bootsvc.errors import AlteredImageError, BootsvcError, OutOfBoundsError
-from bootsvc.formats.footer import build_locator
 from bootsvc.formats.tree import DIGEST_SIZE, leaves_of, level_sizes
 from bootsvc.storage.device import Device
-from bootsvc.storage.image_area import Footer, read_footer
+from bootsvc.storage.image_area import Footer, footer_bytes, read_footer
 from bootsvc.units import BLOCK_SIZE, round_up
 
 TRIES = 4
@@ -50,9 +49,7 @@ class VerifiedSource:
         self._source = source
         self._leaves = leaves
         self._content_end = len(leaves) // DIGEST_SIZE * BLOCK_SIZE
-        manifest = footer.manifest_bytes
-        padding = bytes(round_up(len(manifest), BLOCK_SIZE) - len(manifest))
-        self._footer = tree + manifest + padding + build_locator(footer.locator)
+        self._footer = footer_bytes(footer, tree)
         self._neighbours = [one for area in neighbours for one in _neighbour_at(area)]
         self._say = say
 

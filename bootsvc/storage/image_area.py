@@ -94,6 +94,13 @@ def read_leaves(area: Device, footer: Footer) -> bytes:
     return checked_leaves(tree, footer.manifest.root, footer.manifest.size)
 
 
+def footer_bytes(footer: Footer, tree: bytes) -> bytes:
+    """All of a footer: digest tree, padded manifest, locator."""
+    manifest = footer.manifest_bytes
+    padding = bytes(round_up(len(manifest), BLOCK_SIZE) - len(manifest))
+    return tree + manifest + padding + build_locator(footer.locator)
+
+
 def check_signature(footer: Footer, keys: Iterable[PublicKey], *, installing: bool) -> PublicKey:
     """The key that signed the footer; a retired one counts unless ``installing``.
 

@@ -13,13 +13,12 @@ by anything, the next run begins with whatever then verifies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bootsvc.errors import AlteredImageError, BootsvcError, OutOfBoundsError
+from bootsvc.errors import BootsvcError
 from bootsvc.formats.boot_status import Area, BootStatus
-from bootsvc.formats.footer import build_locator
-from bootsvc.formats.tree import DIGEST_SIZE, build_tree, leaves_of
+from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
 from bootsvc.sequence.staging import (
     ShowWork,
     StagedImage,
@@ -30,12 +29,12 @@ from bootsvc.sequence.staging import (
 from bootsvc.storage.device import Device
 from bootsvc.storage.disk import Disk
 from bootsvc.storage.image_area import CopyCounts
-from bootsvc.transfer.assembly import Held, Packed, Piece, PieceFinder, Want
+from bootsvc.transfer.assembled_image import AssembledImage
+from bootsvc.transfer.assembly import Want
 from bootsvc.transfer.fetch import CONNECTIONS, fetch_blocks
-from bootsvc.transfer.held import HeldImage
 from bootsvc.transfer.plan import Assembly, Plan
 from bootsvc.transfer.remote import Remotes
-from bootsvc.units import BLOCK_SIZE, round_up
+from bootsvc.units import BLOCK_SIZE
 
 
 @dataclass(frozen=True)
@@ -133,61 +132,3 @@ def _absent(want: Want, leaves: bytes, staging: Device) -> Iterator[Want]:
         elif not is_absent and start >= 0:
             yield Want(want.first + start, number - start, want.at + start)
             start = -1
-
-
-# --- filling ------------------------------------------------------------------------------------
-
-
-class AssembledImage:
-    """The image file that an assembly makes, as a ``Device`` to copy from: its blocks from images
-    of this machine, and its footer.
-
-    Attributes:
-        copied: bytes given so far that came from images of this machine.
-    """
-
-    def __init__(self, assembly: Assembly) -> None:
-        footer = assembly.plan.footer
-        manifest = footer.manifest_bytes
-        padding = bytes(round_up(len(manifest), BLOCK_SIZE) - len(manifest))
-        tree, _ = build_tree(assembly.leaves)
-        self.name = f"number {footer.manifest.number}"
-        self.size = footer.locator.total_size
-        self.sector_size = BLOCK_SIZE
-        self.copied = 0
-        self._footer = tree + manifest + padding + build_locator(footer.locator)
-        self._content_end = self.size - len(self._footer)
-        self._held: Sequence[HeldImage] = assembly.plan.held
-        self._finder = PieceFinder(assembly.pieces)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Whole blocks of the content, or bytes of the footer.
-
-        Raises:
-            RottenHereError: an image of this machine gives wrong blocks.
-            AlteredImageError: a block that was fetched does not stand in staging any more.
-        """
-        if offset >= self._content_end:
-            at = offset - self._content_end
-            return self._footer[at : at + length]
-        blocks = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
-        return b"".join(self._content(piece) for piece in self._finder.within(blocks))
-
-    def _content(self, piece: Piece) -> bytes:
-        match piece.origin:
-            case Held(image, first):
-                self.copied += piece.count * BLOCK_SIZE
-                return self._held[image].read(range(first, first + piece.count))
-            case Packed():
-                raise AlteredImageError(
-                    f"staging: block {piece.first} was fetched and written, and reads differently",
-                    hint="the disk is failing; the next try fetches it again",
-                )
-        return bytes(piece.count * BLOCK_SIZE)
-
-    def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Refuse."""
-        raise OutOfBoundsError(f"{self.name}: {len(data)} bytes at {offset} cannot be written")
-
-    def flush(self) -> None:
-        """Nothing was written."""

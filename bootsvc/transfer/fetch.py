@@ -7,7 +7,7 @@ the next one. Memory is bounded by the requests under way: some MiB for each.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -117,19 +117,56 @@ def _read(
     """The blocks of a batch, each right; runs in a thread."""
     pack = assembly.plan.packs[batch.pack]
     found: list[_Found] = []
-    for frame, stored, wants in zip(
-        batch.frames, read_frames(remote, pack, batch.frames), batch.wants, strict=True
-    ):
+    stored = read_frames(remote, pack, batch.frames)
+    for frame, data, wants in zip(batch.frames, stored, batch.wants, strict=True):
         # One at a time: a reference takes more memory than all else here.
         with unpacking:
-            content = unpack_frame(
-                stored,
-                len(pack.header.blocks(frame)),
-                f"{pack.name} of {remote.name}",
-                _reference(pack, frame, assembly),
-            )
-        found += [_cut_out(content, want, assembly.leaves, remote) for want in wants]
+            content = _unpacked(remote, pack, frame, data, assembly)
+        found += [_Found(want, _cut_out(content, want, assembly.leaves, remote)) for want in wants]
     return found
+
+
+class FrameReader:
+    """Frames on demand, for whoever reads an image here and there; the last ones are kept."""
+
+    def __init__(self, assembly: Assembly, remotes: Remotes, kept: int = 32) -> None:
+        """Nothing is fetched yet.
+
+        Args:
+            kept: frames, of 1 MiB each.
+        """
+        self._assembly = assembly
+        self._remotes = remotes
+        self._kept = kept
+        self._contents: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def blocks(self, pack: int, want: Want) -> bytes:
+        """Some blocks of one frame, each right.
+
+        Raises:
+            FormatError: a remote gives wrong blocks, and no other gives right ones.
+            BootsvcError: no remote answers.
+        """
+        return self._remotes.right(lambda remote: self._blocks(remote, pack, want))
+
+    def _blocks(self, remote: Remote, index: int, want: Want) -> bytes:
+        frame = want.at // FRAME_BLOCKS
+        content = self._contents.pop((index, frame), None)
+        if content is None:
+            pack = self._assembly.plan.packs[index]
+            (stored,) = read_frames(remote, pack, range(frame, frame + 1))
+            content = _unpacked(remote, pack, frame, stored, self._assembly)
+        blocks = _cut_out(content, want, self._assembly.leaves, remote)
+        self._contents[index, frame] = content
+        if len(self._contents) > self._kept:
+            self._contents.popitem(last=False)
+        return blocks
+
+
+def _unpacked(remote: Remote, pack: Pack, frame: int, stored: bytes, assembly: Assembly) -> bytes:
+    what = f"{pack.name} of {remote.name}"
+    reference = _reference(pack, frame, assembly)
+    return unpack_frame(stored, len(pack.header.blocks(frame)), what, reference)
 
 
 def _reference(pack: Pack, frame: int, assembly: Assembly) -> bytes:
@@ -139,7 +176,8 @@ def _reference(pack: Pack, frame: int, assembly: Assembly) -> bytes:
     return b"".join(base.read(run) for run in runs) if base else b""
 
 
-def _cut_out(content: bytes, want: Want, leaves: bytes, remote: Remote) -> _Found:
+def _cut_out(content: bytes, want: Want, leaves: bytes, remote: Remote) -> bytes:
+    """What is wanted of a frame. Raises ChecksumError where it is not right."""
     at = want.at % FRAME_BLOCKS * BLOCK_SIZE
     blocks = content[at : at + want.count * BLOCK_SIZE]
     end = (want.first + want.count) * DIGEST_SIZE
@@ -147,4 +185,4 @@ def _cut_out(content: bytes, want: Want, leaves: bytes, remote: Remote) -> _Foun
         raise ChecksumError(
             f"{remote.name}: a block near block {want.first} of the image differs from its digest"
         )
-    return _Found(want, blocks)
+    return blocks

@@ -42,8 +42,11 @@ class HeldImage:
             data = self.device.read_at(blocks.start * BLOCK_SIZE, len(blocks) * BLOCK_SIZE)
         except BootsvcError as exc:
             raise RottenHereError(self.name, self.identity, blocks.start) from exc
-        if leaves_of(data) != self.leaves[blocks.start * DIGEST_SIZE : blocks.stop * DIGEST_SIZE]:
-            raise RottenHereError(self.name, self.identity, blocks.start)
+        found = leaves_of(data)
+        for number, block in enumerate(blocks):
+            digest = self.leaves[block * DIGEST_SIZE : (block + 1) * DIGEST_SIZE]
+            if found[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE] != digest:
+                raise RottenHereError(self.name, self.identity, block)
         return data
 
 

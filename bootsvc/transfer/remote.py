@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
 
 from bootsvc.boot.connection import Patience
 from bootsvc.boot.http_file import HttpFile
@@ -41,7 +42,8 @@ class Remote(Protocol):
 
 
 class HttpRemote:
-    """Objects below an address of a web server; threads may read from it at the same time.
+    """Objects below an address of a web server; threads may read from it at the same time. To be
+    closed by whoever made it, when no thread reads any more.
 
     Attributes:
         name: the address.
@@ -70,6 +72,17 @@ class HttpRemote:
         self._patience = patience
         self._of_thread = threading.local()
         self._open: list[HttpFile] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def read(self, key: str, largest: int) -> bytes:
         """See ``Remote``. Raises NetworkError, ImageTooLargeError."""

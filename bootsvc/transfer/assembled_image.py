@@ -1,0 +1,79 @@
+"""An image as an assembly makes it, to be read like the image file that it is equal to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bootsvc.errors import AlteredImageError, OutOfBoundsError
+from bootsvc.formats.tree import build_tree
+from bootsvc.storage.image_area import footer_bytes
+from bootsvc.transfer.assembly import Held, Packed, Piece, PieceFinder, wants_of
+from bootsvc.transfer.fetch import FrameReader
+from bootsvc.transfer.held import HeldImage
+from bootsvc.transfer.plan import Assembly
+from bootsvc.units import BLOCK_SIZE
+
+
+class AssembledImage:
+    """A ``Device`` that cannot be written.
+
+    Attributes:
+        copied: bytes given so far that came from images of this machine.
+    """
+
+    def __init__(self, assembly: Assembly, frames: FrameReader | None = None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            frames: gives what is packed; None where all of that stands in its place already.
+        """
+        footer = assembly.plan.footer
+        tree, _ = build_tree(assembly.leaves)
+        self.name = f"number {footer.manifest.number}"
+        self.size = footer.locator.total_size
+        self.sector_size = BLOCK_SIZE
+        self.copied = 0
+        self._footer = footer_bytes(footer, tree)
+        self._content_end = self.size - len(self._footer)
+        self._held: Sequence[HeldImage] = assembly.plan.held
+        self._finder = PieceFinder(assembly.pieces)
+        self._frames = frames
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Whole blocks of the content, each found right, or bytes of the footer.
+
+        Raises:
+            RottenHereError: an image of this machine gives wrong blocks.
+            AlteredImageError: a block that stood in its place does not any more.
+            FormatError, BootsvcError: see ``FrameReader``.
+        """
+        if offset >= self._content_end:
+            at = offset - self._content_end
+            return self._footer[at : at + length]
+        if offset % BLOCK_SIZE or length % BLOCK_SIZE or offset + length > self._content_end:
+            raise OutOfBoundsError(f"{self.name}: {length} bytes at {offset} are no whole blocks")
+        blocks = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
+        return b"".join(self._content(piece) for piece in self._finder.within(blocks))
+
+    def _content(self, piece: Piece) -> bytes:
+        match piece.origin:
+            case Held(image, first):
+                self.copied += piece.count * BLOCK_SIZE
+                return self._held[image].read(range(first, first + piece.count))
+            case Packed(pack, _):
+                if self._frames is None:
+                    raise AlteredImageError(
+                        f"{self.name}: block {piece.first} was fetched and written, and reads"
+                        " differently",
+                        hint="the disk is failing; the next try fetches it again",
+                    )
+                wants = [want for ones in wants_of([piece]).values() for want in ones]
+                return b"".join(self._frames.blocks(pack, want) for want in wants)
+        return bytes(piece.count * BLOCK_SIZE)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Refuse."""
+        raise OutOfBoundsError(f"{self.name}: {len(data)} bytes at {offset} cannot be written")
+
+    def flush(self) -> None:
+        """Nothing was written."""
