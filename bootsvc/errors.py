@@ -40,6 +40,7 @@
     |   |-- StoreAccessError       the store cannot be reached, read or written
     |   |-- StoreBusyError         other publishers wrote first, again and again
     |   |-- StoreDamagedError      what lies in the store does not fit its own signatures
+    |   |-- PublishError           a version that cannot be published, or is not there
     |   `-- WrongKeyError          a secret key that the store's root metadata does not name
     |-- FreshnessError         a server's metadata that a machine does not take for the newest
     |   |-- ExpiredMetadataError   it ran out: the server stands still, or is held back
@@ -250,6 +251,10 @@ class StoreBusyError(StoreError):
 
 class StoreDamagedError(StoreError):
     """What lies in the store does not fit its own signatures and digests."""
+
+
+class PublishError(StoreError):
+    """A version that may not be published as it is, or that the store does not have."""
 
 
 class WrongKeyError(StoreError):

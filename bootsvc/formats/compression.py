@@ -14,7 +14,7 @@ from bootsvc.units import MIB
 LEVEL = 19
 """Packed once, at publishing; fetched by every machine. Unpacking is equally fast at any level."""
 
-MAX_REFERENCE = 16 * MIB
+MAX_REFERENCE = 4 * MIB
 """What unpacking a frame may need in memory beside the frame itself."""
 
 
@@ -25,9 +25,9 @@ def packed(data: bytes, level: int = LEVEL, reference: bytes = b"") -> bytes:
     # The window reaches over the whole reference; the level's own may be smaller.
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
-        source_size=len(reference) + len(data),
-        window_log=(len(reference) + len(data) - 1).bit_length(),
-        enable_ldm=True,
+        source_size=len(data),
+        dict_size=len(reference),
+        window_log=(len(reference) + len(data)).bit_length(),
     )
     compressor = zstandard.ZstdCompressor(
         compression_params=parameters, dict_data=_as_dictionary(reference)

@@ -73,7 +73,7 @@ def update_staging(
     Raises:
         RottenHereError: an image of this machine gave wrong blocks: plan again without it. What
             was written stays.
-        FormatError: a remote gives wrong blocks, and no other gives right ones.
+        StoreDamagedError: a remote gives wrong blocks, and no other gives right ones.
         NetworkError: no remote answers.
         SequenceError, FailedBeforeError, StorageError: see ``write_staging``.
     """

@@ -66,7 +66,7 @@ def fetch_blocks(
 
     Raises:
         RottenHereError: a delta is packed against an image of this machine that is not right.
-        FormatError: a remote gives wrong blocks, and no other gives right ones.
+        StoreDamagedError: a remote gives wrong blocks, and no other gives right ones.
         NetworkError: no remote answers.
         DeviceError: staging cannot be written.
     """
@@ -144,7 +144,7 @@ class FrameReader:
         """Some blocks of one frame, each right.
 
         Raises:
-            FormatError: a remote gives wrong blocks, and no other gives right ones.
+            StoreDamagedError: a remote gives wrong blocks, and no other gives right ones.
             BootsvcError: no remote answers.
         """
         return self._remotes.right(lambda remote: self._blocks(remote, pack, want))

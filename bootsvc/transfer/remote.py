@@ -14,7 +14,14 @@ from typing import Protocol, Self, TypeVar
 from bootsvc.boot.connection import Patience
 from bootsvc.boot.http_file import HttpFile
 from bootsvc.boot.watch import Watch
-from bootsvc.errors import BootsvcError, FormatError, NoNetworkError, RottenHereError, ServerError
+from bootsvc.errors import (
+    BootsvcError,
+    FormatError,
+    NoNetworkError,
+    RottenHereError,
+    ServerError,
+    StoreDamagedError,
+)
 from bootsvc.formats.url import parse_url
 from bootsvc.storage.image_area import CopyCounts
 
@@ -165,7 +172,9 @@ class Remotes:
         """The first answer that is right; ``ask`` raises FormatError where the bytes are wrong.
 
         Raises:
-            BootsvcError: what the last remote failed with, when all have.
+            StoreDamagedError: the last remote gave wrong bytes, and no other gave right ones.
+            NetworkError, StoreError: the last remote failed, and so did all others.
+            RottenHereError: as ``ask``; no remote is asked again then.
         """
         problem: BootsvcError | None = None
         for remote in self._in_order():
@@ -175,7 +184,10 @@ class Remotes:
                 except RottenHereError:
                     raise  # no remote's fault
                 except FormatError as exc:  # damage on the way goes by, damage at the source stays
-                    problem = exc
+                    problem = StoreDamagedError(
+                        f"{remote.name}: {exc}",
+                        hint="nothing of it was written; is the store whole? bootsvc store check",
+                    )
                     self._count(remote, is_bad=True)
                 except BootsvcError as exc:
                     problem = exc

@@ -12,9 +12,9 @@ import pytest
 from bootsvc.boot.connection import Patience
 from bootsvc.errors import (
     AlteredImageError,
-    ChecksumError,
     NetworkError,
     RottenHereError,
+    StoreDamagedError,
 )
 from bootsvc.formats.boot_status import Area, AreaState, Request
 from bootsvc.formats.catalogue import VersionDocument
@@ -175,7 +175,7 @@ def test_a_rotten_block_of_this_machine_is_told_and_never_copied(update: Updatin
 def test_a_server_that_sends_other_bytes_is_named(update: Updating) -> None:
     (pack,) = update.plan(V3).packs.values()
     update.server.faults = Faults(other_bytes=(pack.places[0],))
-    with pytest.raises(ChecksumError, match=r"http://127\.0\.0\.1"):
+    with pytest.raises(StoreDamagedError, match=r"http://127\.0\.0\.1"):
         update(V3)
     assert not update.holds(V3)
 

@@ -1,0 +1,93 @@
+"""A delta: the blocks that one version has and an earlier one has not, packed against that one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bootsvc.formats.catalogue import StoredDelta, VersionDocument
+from bootsvc.formats.tree import DIGEST_SIZE
+from bootsvc.sequence.staging import ShowWork
+from bootsvc.storage.device import Device
+from bootsvc.store.objects import ObjectStore
+from bootsvc.store.packing import References, write_pack
+from bootsvc.store.similarity import EXTENT_BLOCKS, EXTENT_SIZE, SimilarExtents
+from bootsvc.transfer.assembled_image import AssembledImage
+from bootsvc.transfer.assembly import ZEROS_LEAF, with_delta
+from bootsvc.transfer.fetch import FrameReader
+from bootsvc.transfer.held import HeldImage
+from bootsvc.transfer.packs import read_recipe
+from bootsvc.transfer.plan import complete, make_plan
+from bootsvc.transfer.remote import Remotes
+from bootsvc.units import BLOCK_SIZE
+
+LEVEL = 15
+"""Of zstd: with a reference, the levels above take many times as long for a few per cent."""
+
+_NO_IDENTITY = bytes(DIGEST_SIZE)
+
+
+def add_delta(
+    store: ObjectStore,
+    document: VersionDocument,
+    image: Device,
+    leaves: bytes,
+    base: VersionDocument,
+    show_work: ShowWork,
+    *,
+    level: int = LEVEL,
+) -> StoredDelta | None:
+    """Store a delta for machines that hold the version ``base``; None where it has all blocks.
+
+    Args:
+        document: of the version that the delta leads to; ``image``, ``leaves``: it itself.
+        level: of zstd.
+
+    Raises:
+        FormatError: the store is damaged.
+        StoreError, StorageError: see ``packing.write_pack``.
+    """
+    recipe, of_base = read_recipe(store, document), read_recipe(store, base)
+    by_delta = with_delta(recipe, of_base, _NO_IDENTITY)
+    blocks: dict[int, int] = {}
+    at = 0
+    for run in by_delta.runs:
+        if run.pack == len(by_delta.packs) - 1:
+            for number in range(run.count):
+                blocks.setdefault(run.first + number, at + number)
+        at += run.count
+    if not blocks:
+        return None
+    old = stored_image(store, base)
+    references = References(
+        base.identity, SimilarExtents(_extents(old, show_work)).choose, old.read
+    )
+    wanted = [blocks[number] for number in sorted(blocks)]
+    pack = write_pack(store, image, leaves, wanted, level, show_work, references)
+    return StoredDelta(base.identity, pack)
+
+
+def stored_image(store: ObjectStore, document: VersionDocument) -> HeldImage:
+    """A version that lies in a store, readable like one that stands in an area.
+
+    Raises:
+        FormatError, AlteredImageError: the store is damaged.
+        StoreError: it cannot be read.
+    """
+    remotes = Remotes([store])
+    plan = make_plan(remotes, document, (), lambda _: None, by_delta=False)
+    assembly = complete(plan, remotes, lambda _: None)
+    device = AssembledImage(assembly, FrameReader(assembly, remotes))
+    name = f"number {document.manifest.number} in {store.name}"
+    return HeldImage(name, document.identity, device, assembly.leaves)
+
+
+def _extents(image: HeldImage, show_work: ShowWork) -> Iterator[tuple[int, bytes]]:
+    """The extents of an image that are not all zeros; the last one only if it is whole."""
+    count = image.block_count // EXTENT_BLOCKS
+    zeros = ZEROS_LEAF * EXTENT_BLOCKS
+    with show_work("look for what is similar", count * EXTENT_SIZE) as work:
+        for number in range(count):
+            at = number * EXTENT_BLOCKS
+            if image.leaves[at * DIGEST_SIZE : (at + EXTENT_BLOCKS) * DIGEST_SIZE] != zeros:
+                yield number, image.read(range(at, at + EXTENT_BLOCKS))
+            work.tick(EXTENT_BLOCKS * BLOCK_SIZE)
