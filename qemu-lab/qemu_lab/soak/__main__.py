@@ -31,7 +31,8 @@ OURS = ("*.img", "*.console.txt", "*.qemu.txt", DOCUMENT, REPEATED)
 def main() -> int:
     """Do what the command line says; 1 if anything was found, 2 if the lab failed."""
     arguments = _parse()
-    seed, stories = arguments.seed, [story(arguments.seed, run) for run in range(arguments.runs)]
+    seed, runs = arguments.seed, range(arguments.first, arguments.first + arguments.runs)
+    stories = [story(seed, run) for run in runs]
     if arguments.repeat:
         seed, run = arguments.repeat
         stories = [story(seed, run)]
@@ -58,6 +59,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m qemu_lab.soak", description=__doc__)
     add = parser.add_argument
     add("--runs", type=int, default=20, metavar="N", help="machines (20)")
+    add("--first", type=int, default=0, metavar="N", help="number of the first run (0)")
     add("--seed", type=int, default=1, metavar="N", help="all stories are drawn from it (1)")
     add("--jobs", type=int, default=2, metavar="N", help="machines at a time (2)")
     add("--out", type=Path, default=FOLDER, metavar="DIR", help="all files go here, made anew")
