@@ -42,6 +42,9 @@ from bootsvc.formats.recipe import MAX_PACKS, MAX_RECIPE_SIZE
 from bootsvc.formats.tree import tree_size
 from bootsvc.units import MIB
 
+LINEAGES, VERSIONS, RECIPES, PACKS = "lineages", "versions", "recipes", "packs"
+"""The folders of a store."""
+
 FORMAT = 1
 MAX_DOCUMENT_SIZE = 16 * MIB
 MAX_CATALOGUE_SIZE = 16 * MIB
@@ -142,22 +145,22 @@ class VersionDocument:
 
 def catalogue_key(lineage: str) -> str:
     """Name of a lineage's catalogue in the store."""
-    return f"lineages/{lineage}.json"
+    return f"{LINEAGES}/{lineage}.json"
 
 
 def version_key(identity: bytes) -> str:
     """Name of a version's document."""
-    return f"versions/{identity.hex()}.json"
+    return f"{VERSIONS}/{identity.hex()}.json"
 
 
 def recipe_key(sha256: bytes) -> str:
     """Name of a recipe."""
-    return f"recipes/{sha256.hex()}.recipe"
+    return f"{RECIPES}/{sha256.hex()}.recipe"
 
 
 def pack_key(identity: bytes) -> str:
     """Name of a pack."""
-    return f"packs/{identity.hex()}.pack"
+    return f"{PACKS}/{identity.hex()}.pack"
 
 
 def build_catalogue(catalogue: Catalogue) -> bytes:

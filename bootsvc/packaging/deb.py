@@ -20,7 +20,9 @@ import bootsvc
 from bootsvc.cli import build_parser
 from bootsvc.errors import ToolError
 from bootsvc.packaging import completion
+from bootsvc.packaging.bundled import bundled_files
 from bootsvc.packaging.manpage import manual_page
+from bootsvc.transfer import BUNDLED
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
@@ -75,6 +77,8 @@ def members() -> list[Member]:
         if path.is_file() and not _LEFT_OUT.intersection(relative.parts):
             name = f"{_CODE}/{relative.as_posix()}"
             found.append(Member(name, path.read_bytes(), executable=False))
+    for name, content in bundled_files(PROJECT):
+        found.append(Member(f"{_CODE}/{BUNDLED.name}/{name}", content, executable=False))
     overlay = PROJECT / "initramfs/overlay.sh"
     found.append(Member(_OVERLAY, overlay.read_bytes(), executable=True))
     copyright_text = (HERE / "debian/copyright").read_bytes()

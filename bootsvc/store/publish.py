@@ -1,4 +1,4 @@
-"""A version is published: blocks, recipe and deltas first, and at last the documents that name them.
+"""A version is published: blocks, recipe and deltas first, at last the documents that name them.
 
 A reader sees a version whole or not at all (``Documents.edit`` is atomic); a publisher that was cut
 off leaves objects that nothing names.
@@ -12,7 +12,9 @@ from typing import Protocol
 
 from bootsvc.errors import PublishError
 from bootsvc.formats.catalogue import (
+    LINEAGES,
     MAX_CATALOGUE_SIZE,
+    VERSIONS,
     Catalogue,
     CatalogueEntry,
     Mode,
@@ -38,12 +40,17 @@ DELTAS = 2
 """To so many earlier versions of the lineage a delta is made, unless said otherwise."""
 
 
-class State(Protocol):
+class DocumentSet(Protocol):
     """The documents of a store as they are at one moment."""
 
     @property
     def names(self) -> frozenset[str]:
         """Those that there are."""
+        ...
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """All files of the store that they need."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -58,11 +65,11 @@ Changes = Mapping[str, bytes | None]
 class Documents(Protocol):
     """The documents of a store, and the one way to change them."""
 
-    def state(self) -> State:
+    def state(self) -> DocumentSet:
         """What they are now. Raises StoreError."""
         ...
 
-    def edit(self, edit: Callable[[State], Changes]) -> State:
+    def edit(self, edit: Callable[[DocumentSet], Changes]) -> DocumentSet:
         """Change them, all at once; ``edit`` is asked again where another publisher was first."""
         ...
 
@@ -135,7 +142,7 @@ def publish(
     document = replace(added.document, deltas=deltas)
     entry = _entry(footer, added, deltas, options)
 
-    def edit(state: State) -> Changes:
+    def edit(state: DocumentSet) -> Changes:
         newest = read_catalogue(state, lineage)
         _check_number(newest, footer)
         return {
@@ -149,7 +156,7 @@ def publish(
     return PublishedVersion(entry, True, added.new_blocks, deltas)
 
 
-def read_catalogue(state: State, lineage: str) -> Catalogue:
+def read_catalogue(state: DocumentSet, lineage: str) -> Catalogue:
     """The catalogue of a lineage; an empty one where nothing of it was published.
 
     Raises:
@@ -164,7 +171,7 @@ def read_catalogue(state: State, lineage: str) -> Catalogue:
     return parse_catalogue(data)
 
 
-def read_versions(state: State) -> dict[bytes, VersionDocument]:
+def read_versions(state: DocumentSet) -> dict[bytes, VersionDocument]:
     """The documents of all versions of a store, by identity. Raises as ``read_catalogue``."""
     return {
         identity: parse_version(state.read(version_key(identity)), identity)
@@ -172,14 +179,9 @@ def read_versions(state: State) -> dict[bytes, VersionDocument]:
     }
 
 
-def identities(state: State) -> list[bytes]:
+def identities(state: DocumentSet) -> list[bytes]:
     """The identities of all versions that have a document."""
-    folder, suffix = "versions/", ".json"
-    return [
-        bytes.fromhex(name.removeprefix(folder).removesuffix(suffix))
-        for name in sorted(state.names)
-        if name.startswith(folder)
-    ]
+    return [bytes.fromhex(name) for name in _names_in(VERSIONS, state)]
 
 
 def set_mode(documents: Documents, identity: bytes, mode: Mode, released_s: int) -> CatalogueEntry:
@@ -191,7 +193,7 @@ def set_mode(documents: Documents, identity: bytes, mode: Mode, released_s: int)
     """
     changed: list[CatalogueEntry] = []
 
-    def edit(state: State) -> Changes:
+    def edit(state: DocumentSet) -> Changes:
         catalogue, entry = find_version(state, identity)
         changed[:] = [replace(entry, mode=mode, released_s=released_s)]
         versions = tuple(changed[0] if one == entry else one for one in catalogue.versions)
@@ -209,7 +211,7 @@ def remove_version(documents: Documents, identity: bytes) -> CatalogueEntry:
     """
     removed: list[CatalogueEntry] = []
 
-    def edit(state: State) -> Changes:
+    def edit(state: DocumentSet) -> Changes:
         catalogue, entry = find_version(state, identity)
         removed[:] = [entry]
         versions = tuple(one for one in catalogue.versions if one != entry)
@@ -223,7 +225,7 @@ def remove_version(documents: Documents, identity: bytes) -> CatalogueEntry:
     return removed[0]
 
 
-def find_version(state: State, identity: bytes) -> tuple[Catalogue, CatalogueEntry]:
+def find_version(state: DocumentSet, identity: bytes) -> tuple[Catalogue, CatalogueEntry]:
     """The version with that identity. Raises PublishError: there is none."""
     for catalogue in read_catalogues(state):
         entry = catalogue.entry(identity)
@@ -234,13 +236,16 @@ def find_version(state: State, identity: bytes) -> tuple[Catalogue, CatalogueEnt
     )
 
 
-def read_catalogues(state: State) -> list[Catalogue]:
+def read_catalogues(state: DocumentSet) -> list[Catalogue]:
     """The catalogues of all lineages. Raises as ``read_catalogue``."""
-    folder, suffix = "lineages/", ".json"
+    return [read_catalogue(state, name) for name in _names_in(LINEAGES, state)]
+
+
+def _names_in(folder: str, state: DocumentSet) -> list[str]:
     return [
-        read_catalogue(state, name.removeprefix(folder).removesuffix(suffix))
+        name.removeprefix(f"{folder}/").removesuffix(".json")
         for name in sorted(state.names)
-        if name.startswith(folder)
+        if name.startswith(f"{folder}/")
     ]
 
 

@@ -233,7 +233,7 @@ def leaves_from(
     if build_tree(bytes(leaves))[1] != manifest.root:
         raise AlteredImageError(
             "recipe and packs make another image than the one that was signed",
-            hint="the store is damaged or was tampered with; see: bootsvc store check",
+            hint="the store is damaged or was tampered with; see: bootsvc store fsck",
         )
     return bytes(leaves)
 

@@ -108,7 +108,7 @@ class HttpRemote:
         if offset + length > file.size:
             raise ServerError(
                 f"{file.name}: {file.size} bytes, at least {offset + length} were published",
-                hint="is the store complete? bootsvc store check",
+                hint="is the store complete? bootsvc store fsck",
             )
         return file.read_at(offset, length)
 
@@ -186,7 +186,7 @@ class Remotes:
                 except FormatError as exc:  # damage on the way goes by, damage at the source stays
                     problem = StoreDamagedError(
                         f"{remote.name}: {exc}",
-                        hint="nothing of it was written; is the store whole? bootsvc store check",
+                        hint="nothing of it was written; is the store whole? bootsvc store fsck",
                     )
                     self._count(remote, is_bad=True)
                 except BootsvcError as exc:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bootsvc.errors import ToolError
 from bootsvc.packaging import deb
+from bootsvc.packaging.bundled import bundled_files
+from tests.transfer.mirror import Mirror
 
 WATCHDOG_S = 60
 
@@ -56,6 +59,69 @@ def test_the_code_comes_without_its_builder_and_caches(tree: Path) -> None:
     assert (code / "formats/boot_status.py").is_file()
     assert not (code / "packaging").exists()
     assert not list(code.rglob("__pycache__"))
+
+
+CODE = "usr/lib/python3/dist-packages"
+DEBIANS_OWN = ("construct", "crcmod", "nacl", "_cffi_backend.*.so")
+
+
+def test_what_the_package_carries_of_others_is_the_code_alone_under_its_licence(
+    tree: Path,
+) -> None:
+    bundled = tree / CODE / "bootsvc/bundled"
+    terms = (tree / "usr/share/doc/bootsvc/copyright").read_text()
+    assert {one.name for one in bundled.iterdir()} == {"tuf", "securesystemslib", "urllib3"}
+    for library in bundled.iterdir():
+        assert f"Files: {library.relative_to(tree)}/*\nCopyright: " in terms
+    assert not [one for one in bundled.rglob("*") if re.search(r"test_|\.so$|emscripten", one.name)]
+    assert sum(one.stat().st_size for one in bundled.rglob("*")) < 1_500_000
+
+
+def test_a_library_of_another_version_is_not_carried(tmp_path: Path) -> None:
+    pyproject = (deb.PROJECT / "pyproject.toml").read_text()
+    (tmp_path / "pyproject.toml").write_text(pyproject.replace('"tuf==', '"tuf==1.'))
+    with pytest.raises(ToolError, match=r"tuf 7\S+ is installed") as refused:
+        list(bundled_files(tmp_path))
+    assert refused.value.hint == "make setup"
+
+
+USE = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+from bootsvc.errors import NotOnServerError
+from bootsvc.transfer.freshness import Freshness
+
+def fetch(path, largest):
+    file = Path(sys.argv[3], path)
+    if not file.exists():
+        raise NotOnServerError(path)
+    return file.read_bytes()
+
+root = Path(sys.argv[4], "root.json").read_bytes()
+print(Freshness(Path(sys.argv[5]), root, fetch).target("a.json").decode())
+print(sys.modules["tuf"].__file__, sys.modules["urllib3"].__file__, sep="\\n")
+"""
+
+
+def test_a_machine_with_debians_own_packages_alone_believes_a_store(
+    tree: Path, tmp_path: Path
+) -> None:
+    """Neither the environment of the tests nor any other package of Debian's is within reach."""
+    own = tmp_path / "own"
+    own.mkdir()
+    for pattern in DEBIANS_OWN:
+        [found] = Path("/usr/lib/python3/dist-packages").glob(pattern)
+        (own / found.name).symlink_to(found)
+    mirror = Mirror(tmp_path)
+    mirror.publish(a=b"believed")
+    paths = (tree / CODE, own, tmp_path / "store", mirror.keys, tmp_path / "data")
+    command = ["/usr/bin/python3", "-I", "-S", "-B", "-W", "error", "-c", USE, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    said, *libraries = done.stdout.splitlines()
+    assert said == "believed"
+    assert all(one.startswith(f"{tree / CODE}/bootsvc/bundled/") for one in libraries)
 
 
 def test_programs_and_hooks_are_executable(tree: Path) -> None:
