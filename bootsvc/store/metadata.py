@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bootsvc.errors import StoreAccessError
+from bootsvc.store.expiry import Expiry
 from bootsvc.store.objects import ObjectStore
-from bootsvc.store.publisher import Changes, Expiry, Publisher
+from bootsvc.store.publisher import Changes, Publisher
 from bootsvc.store.signing_keys import load_keys, make_missing_keys, read_root_file
 from bootsvc.store.state import Published, State, published, read_state
 from bootsvc.transfer.layout import check_clock, timestamp_key
@@ -120,13 +121,14 @@ def refresh_timestamp(
 ) -> Published:
     """Vouch anew, with the online key alone, that the present state is the newest.
 
-    For a timer on the server, several times within ``timestamp_days``. The snapshot is signed anew
-    as well once half its time is over.
+    For a timer on the server, several times within ``timestamp_days``. Other metadata is signed
+    anew as well once half its time is over, root and targets only where their keys are.
 
     Raises:
         Errors: see ``edit_targets``.
     """
     publisher = Publisher(store, load_keys(keys_folder), expiry or Expiry(), now)
+    publisher.renew_root()
     return published(store, publisher.insist(publisher.vouch))
 
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 
-from tuf.api.metadata import MetaFile, Root, Snapshot, T, TargetFile, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, T, TargetFile, Targets, Timestamp
 
 from bootsvc.errors import (
-    FieldError,
     ObjectTooLargeError,
     StoreBusyError,
     StoreDamagedError,
     WrongKeyError,
 )
+from bootsvc.store.expiry import Expiry
 from bootsvc.store.objects import ObjectStore, checked_key
 from bootsvc.store.signing_keys import (
     KEY_OF,
@@ -51,37 +51,6 @@ _TRIES = 20
 
 _VERSIONS_TRIED = 1000
 """Versions of a metadata file that publishers who died may have left behind in a row."""
-
-
-@dataclass(frozen=True)
-class Expiry:
-    """How many days metadata is good for once it is signed.
-
-    Attributes:
-        timestamp_days: for so long a mirror can hold machines back, and for so long the server that
-            signs it may be down.
-    """
-
-    root_days: int = 1825
-    targets_days: int = 730
-    snapshot_days: int = 30
-    timestamp_days: int = 7
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be. Raises FieldError."""
-        days = (self.root_days, self.targets_days, self.snapshot_days, self.timestamp_days)
-        if not all(1 <= one <= 36500 for one in days):
-            raise FieldError("metadata is good for 1 to 36500 days")
-
-    def of(self, role: str) -> timedelta:
-        """How long the metadata of ``role`` is good for."""
-        days = {
-            ROOT: self.root_days,
-            TARGETS_ROLE: self.targets_days,
-            SNAPSHOT: self.snapshot_days,
-            TIMESTAMP: self.timestamp_days,
-        }
-        return timedelta(days=days[role])
 
 
 @dataclass(frozen=True)
@@ -134,10 +103,22 @@ class Publisher:
         return self._committed(self._with_snapshot(self._with_targets(state, documents)))
 
     def vouch(self, state: State) -> State | None:
-        """The state with a new timestamp; None where another publisher was first."""
-        left = state.snapshot.expires - self.now()
-        renewed = self._with_snapshot(state) if left < self.expiry.of(SNAPSHOT) / 2 else state
-        return self._committed(renewed)
+        """The state with a new timestamp, and what else is due; None where another publisher was
+        first."""
+        if self._is_due(state.targets) and self.keys.can_sign(state.root, TARGETS_ROLE):
+            return self.sign_anew(state)
+        if self._is_due(state.snapshot):
+            state = self._with_snapshot(state)
+        return self._committed(state)
+
+    def renew_root(self) -> None:
+        """The root metadata with more time, if that is due and its keys are here."""
+        old = read_state(self.store, read_root_file(self.keys.folder)).root
+        if self._is_due(old) and self.keys.can_sign(old, ROOT):
+            root = deepcopy(old)
+            root.version += 1
+            root.expires = self._end_of(ROOT)
+            self._commit_root(old, root)
 
     def rotate(self, key_name: str) -> bytes:
         """See ``rotate``."""
@@ -145,11 +126,7 @@ class Publisher:
         root = self._rotated(old, key_name)
         if key_name != ROOT:
             self._with_next(root).insist(lambda state: self._with_next(root).sign_anew(state))
-        data = self.keys.sign(root, ROOT, (old, root))
-        if not self.store.write_if(metadata_key(ROOT, root.version), data, None):
-            raise _others_first(self.store)
-        write_root_file(self.keys.folder, data)
-        return data
+        return self._commit_root(old, root)
 
     def sign_anew(self, state: State) -> State | None:
         """The same state, signed anew; None where another publisher was first."""
@@ -185,6 +162,13 @@ class Publisher:
         data = self.keys.sign(root, ROOT, (root,))
         if not self.store.write_if(key, data, None):
             raise _others_first(self.store)
+        return data
+
+    def _commit_root(self, old: Root, root: Root) -> bytes:
+        data = self.keys.sign(root, ROOT, (old, root))
+        if not self.store.write_if(metadata_key(ROOT, root.version), data, None):
+            raise _others_first(self.store)
+        write_root_file(self.keys.folder, data)
         return data
 
     def _rotated(self, old: Root, key_name: str) -> Root:
@@ -263,6 +247,10 @@ class Publisher:
     def _sign(self, root: Root, signed: T, role: str) -> bytes:
         roots = (root,) if self.next_root is None else (root, self.next_root)
         return self.keys.sign(signed, role, roots)
+
+    def _is_due(self, signed: Signed) -> bool:
+        """Whether half of its time is over."""
+        return signed.expires - self.now() < self.expiry.of(signed.type) / 2
 
     def _end_of(self, role: str) -> datetime:
         return self.now() + self.expiry.of(role)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, T
 
-from bootsvc.errors import StorageError, WrongKeyError
+from bootsvc.errors import StorageError, ToolError, WrongKeyError
 from bootsvc.image.keys import KEY_SUFFIX, load_signing_key, new_key_pair
 from bootsvc.storage.files import replace_file
 from bootsvc.transfer.layout import LARGEST, ROOT, SNAPSHOT, TARGETS_ROLE, TIMESTAMP
@@ -53,13 +54,11 @@ class SigningKeys:
         """
         signers: dict[str, CryptoSigner] = {}
         for root in roots:
-            wanted = root.roles[role]
-            own = {one.public_key.keyid: one for _, one in self.signers}
-            own = {keyid: one for keyid, one in own.items() if keyid in wanted.keyids}
-            if len(own) < wanted.threshold:
+            own = self._wanted_by(root, role)
+            if not self.can_sign(root, role):
                 raise WrongKeyError(
                     f"{self.folder}: {len(own)} keys that may sign this store's {role} metadata,"
-                    f" {wanted.threshold} needed",
+                    f" {root.roles[role].threshold} needed",
                     hint=f"put this store's {KEY_OF[role]}{KEY_SUFFIX} there, or do it where it is",
                 )
             signers |= own
@@ -68,6 +67,15 @@ class SigningKeys:
             metadata.sign(signer, append=True)
         return metadata.to_bytes()
 
+    def can_sign(self, root: Root, role: str) -> bool:
+        """Whether there are as many keys here as ``root`` wants for ``role``."""
+        return len(self._wanted_by(root, role)) >= root.roles[role].threshold
+
+    def _wanted_by(self, root: Root, role: str) -> dict[str, CryptoSigner]:
+        keyids = root.roles[role].keyids
+        own = {one.public_key.keyid: one for _, one in self.signers}
+        return {keyid: one for keyid, one in own.items() if keyid in keyids}
+
 
 def load_keys(folder: Path) -> SigningKeys:
     """The secret keys in ``folder``.
@@ -75,6 +83,7 @@ def load_keys(folder: Path) -> SigningKeys:
     Raises:
         WrongKeyError: there is no such folder.
         StorageError, FormatError: a key cannot be read, or is none.
+        ToolError: the library that signs is too old.
     """
     if not folder.is_dir():
         raise WrongKeyError(
@@ -131,4 +140,10 @@ def write_root_file(folder: Path, root: bytes) -> None:
 
 
 def _signer_from(path: Path) -> CryptoSigner:
-    return CryptoSigner(Ed25519PrivateKey.from_private_bytes(load_signing_key(path).seed))
+    seed = load_signing_key(path).seed
+    try:
+        return CryptoSigner(Ed25519PrivateKey.from_private_bytes(seed))
+    except UnsupportedLibraryError as exc:
+        raise ToolError(
+            "the library cryptography is too old to sign with", hint="pip install 'bootsvc[store]'"
+        ) from exc

@@ -23,6 +23,7 @@ from bootsvc.errors import (
     WrongKeyError,
 )
 from bootsvc.image.keys import new_key_pair
+from bootsvc.store.expiry import ROLES, Expiry
 from bootsvc.store.metadata import (
     edit_targets,
     init_metadata,
@@ -32,7 +33,6 @@ from bootsvc.store.metadata import (
     rotate,
 )
 from bootsvc.store.objects import ObjectStore, open_object_store
-from bootsvc.store.publisher import Expiry
 from bootsvc.transfer.layout import LARGEST_TARGET
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
@@ -199,6 +199,23 @@ def test_the_snapshot_is_signed_anew_only_when_half_its_time_is_over(
     assert len(contents(store)) == before
     refresh_timestamp(store, keys, now=at(16))
     assert len(contents(store)) == before + 1
+
+
+def test_where_all_keys_are_whatever_is_half_over_is_signed_anew(
+    store: ObjectStore, keys: Path
+) -> None:
+    publish_targets(store, keys, {"a.json": b"1"}, now=at(0))
+    first_root = (keys / "root.json").read_bytes()
+    found = refresh_timestamp(store, keys, now=at(400))
+    ends = {role: (found.expiry_of(role) - NOW).days for role in ROLES}
+    assert ends == {"root": 1825, "targets": 1130, "snapshot": 430, "timestamp": 407}
+    assert (keys / "root.json").read_bytes() == first_root
+    found = refresh_timestamp(store, keys, now=at(1000))
+    ends = {role: (found.expiry_of(role) - NOW).days for role in ROLES}
+    assert ends == {"root": 2825, "targets": 1730, "snapshot": 1030, "timestamp": 1007}
+    assert (keys / "root.json").read_bytes() == store.read("metadata/2.root.json", 10**6)
+    (keys / "root.json").write_bytes(first_root)
+    assert read_targets(store, keys).read("a.json") == b"1"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from bootsvc.errors import (
     UntrustedMetadataError,
 )
 from bootsvc.storage.files import replace_file
-from bootsvc.store.publisher import Expiry
+from bootsvc.store.expiry import Expiry
 from bootsvc.transfer import freshness
 from bootsvc.transfer.freshness import KEPT_DOCUMENTS, Freshness
 from bootsvc.transfer.layout import check_clock
