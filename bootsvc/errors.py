@@ -31,6 +31,11 @@
     |   |-- NoNetworkError         no wired interface has a link, or nobody gave an address
     |   |-- ConnectionLostError    it cannot be made, breaks or falls silent, again and again
     |   `-- ServerError            an answer that is of no use: refusals, redirects, lengths
+    |-- ChainError             a chain of qcow2 files that cannot be used as it is
+    |   |-- BrokenChainError       a hole, a cycle, a wrong or foreign parent
+    |   |-- UnsupportedDiskError   a qcow2 file of a kind that chains do not take
+    |   |-- DiskFileInUseError     a virtual machine, or another program, has the file open
+    |   `-- MergeError             what was merged is not what the chain holds
     |-- SequenceError          a request that the present phase does not allow
     |-- ConfirmRefusedError    the running OS is not the one on trial
     |-- BootError              an image that cannot be handed over to
@@ -186,6 +191,26 @@ class ConnectionLostError(NetworkError):
 
 class ServerError(NetworkError):
     """A server's answer that is of no use: a refusal, redirects in circles, another length."""
+
+
+class ChainError(BootsvcError):
+    """A chain of qcow2 files that cannot be used as it is."""
+
+
+class BrokenChainError(ChainError):
+    """A hole, a cycle, a wrong or foreign parent (S2.16, S2.17)."""
+
+
+class UnsupportedDiskError(ChainError):
+    """A qcow2 file of a kind that chains do not take: encrypted, with data elsewhere and so on."""
+
+
+class DiskFileInUseError(ChainError):
+    """A virtual machine, or another program, has the file open."""
+
+
+class MergeError(ChainError):
+    """What was merged is not what the chain holds; nothing was put in place."""
 
 
 class SequenceError(BootsvcError):
