@@ -30,7 +30,7 @@ from bootsvc.chains.chain_files import (
     is_name,
     read_chain,
 )
-from bootsvc.chains.qcow2_file import write_information
+from bootsvc.chains.qcow2_file import read_file, write_information
 from bootsvc.chains.qemu_img import Disk
 from bootsvc.errors import ChainError, MergeError, StorageError
 from bootsvc.formats.check_information import (
@@ -195,7 +195,7 @@ def _demand_same(chain: Chain, merged: Disk, part: Path, on_progress: OnProgress
         flushed = pool.submit(_flush, part)
         is_same = qemu_img.is_same(chain.disk, merged, on_share)
         flushed.result()
-    if not is_same:
+    if not is_same or read_file(part).header.size != size:
         raise MergeError(
             f"{part}: the merged file does not hold what {chain.top} shows; it is removed",
             hint="was a file of the chain written meanwhile? try again",

@@ -3,8 +3,8 @@
 The extension first, then the copy at byte 3072 where it harms nobody. Each write is flushed before
 the next, so that qemu can open the file after a power cut at any moment; what was written is read
 back past the page cache. A file that anybody has open is refused: qemu keeps a file's header in
-memory and would write its own over ours. qemu-img's ``amend``, ``rebase``, ``bitmap`` and ``commit``
-wipe the copy, ``convert`` loses both; ``write_information`` puts them back.
+memory and would write its own over ours. qemu-img's ``amend``, ``rebase``, ``bitmap`` and
+``commit`` wipe the copy, ``convert`` loses both; ``write_information`` puts them back.
 """
 
 from __future__ import annotations

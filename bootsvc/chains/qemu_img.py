@@ -79,7 +79,7 @@ def check(folder: Path, name: str) -> str:
 
 
 def create_above(folder: Path, name: str, backing: str, size: int) -> None:
-    """Make an empty increment ``name`` of ``size`` bytes on ``backing``, another file of ``folder``.
+    """Make an empty increment ``name`` of ``size`` bytes on ``backing``, another file there.
 
     Raises:
         ToolError, DiskFileInUseError: as ``convert``.
@@ -122,12 +122,12 @@ def rebase(disk: Disk, parent: str, on_share: OnShare = ignore_share) -> None:
 
 
 def is_same(one: Disk, other: Disk, on_share: OnShare = ignore_share) -> bool:
-    """Whether a guest sees the same bytes and the same size.
+    """Whether a guest sees the same bytes; what the longer one has beyond the other must be zeros.
 
     Raises:
         ToolError, DiskFileInUseError: as ``convert``.
     """
-    command = ["compare", "-p", "-s", one.graph(), other.graph()]
+    command = ["compare", "-p", one.graph(), other.graph()]
     _, code = _run_with_code(one.folder, command, (IDENTICAL, DIFFERENT), on_share)
     return code == IDENTICAL
 

@@ -66,7 +66,7 @@ WORDS = {
     ExitCode.BELOW_FLOOR: "the image is older than the version floor",
     ExitCode.FAILED_BEFORE: "this very image failed on this machine before",
     ExitCode.DAMAGED: "damaged data: a footer, key, partition table or kernel",
-    ExitCode.BROKEN_CHAIN: "a chain of qcow2 files has a hole, a cycle or a wrong parent",
+    ExitCode.BROKEN_CHAIN: "a chain of qcow2 files is broken, or it is not clear which is meant",
     ExitCode.UNSUPPORTED_DISK: "a qcow2 file of a kind that chains do not take",
     ExitCode.DISK_FILE_IN_USE: "a virtual machine, or another program, has a qcow2 file open",
     ExitCode.MERGE: "what was merged is not what the chain holds",

@@ -239,6 +239,10 @@ def ours_set(head: bytes, content: bytes) -> tuple[Write, ...]:
         writes.append(Write(_BACKING_OFFSET_AT, moved.to_bytes(8, "big")))
     elif body_at + len(body) > min(header.cluster_size, MAX_HEADER_SIZE):
         raise _no_room(header)
+    if body_at + len(body) > len(head) or any(
+        one.offset + len(one.data) > len(head) for one in writes
+    ):
+        raise TruncatedError("qcow2 header: the file ends within its first cluster")
     # Until the head is there, the old end mark hides the body.
     return (*writes, Write(body_at, body), Write(header.end_at, new[: _HEAD.size]))
 
