@@ -1,4 +1,4 @@
-"""Chains of real qcow2 files with the bytes that their guests must see, kept beside as the truth."""
+"""Chains of real qcow2 files, and beside them the bytes that their guests must see."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ class Published:
         size = [] if self.contents else [str(SIZE)]
         tool("qemu-img", "create", "-q", "-f", "qcow2", *options, *parent, path, *size)
         commands: list[str] = []
-        for offset, length, value in writes:
-            length = min(length, SIZE - offset)
+        for offset, wanted, value in writes:
+            length = min(wanted, SIZE - offset)
             content[offset : offset + length] = bytes([value]) * length
             # As a guest does it: zeros become zero clusters.
             word = f"write -P {value}" if value else "write -z"

@@ -42,7 +42,8 @@ def test_a_published_chain_is_read_base_first_and_every_file_knows_its_neighbour
     assert third
     assert (first.parent, second.parent, third.parent) == (None, first.own, second.own)
     assert (first.next, second.next) == (second.own, third.own)
-    assert not (first.is_last or second.is_last)
+    assert not first.is_last
+    assert not second.is_last
     assert [file.identity for file in chain.files] == [three.identity(n) for n in (1, 2, 3)]
     assert [view(three.path(n)) for n in (1, 2, 3)] == three.contents
 

@@ -1,4 +1,4 @@
-"""Random histories: from any start, by any strategy, the guest sees the published version (S2.19)."""
+"""Random histories: any start, any strategy, and the guest sees the published version (S2.19)."""
 
 from __future__ import annotations
 

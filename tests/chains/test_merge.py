@@ -174,7 +174,7 @@ def test_too_little_room_is_said_before_anything_is_written(
 ) -> None:
     before = digests(three.folder)
     usage = type("Usage", (), {"free": 1 << 20})
-    monkeypatch.setattr(merging.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(StorageError, match=r"1\.0 MiB are free"):
         merge(read_chain(three.path(3)), "m.qcow2", to=MergeTo.BASE)
     assert digests(three.folder) == before

@@ -25,15 +25,7 @@ LINEAGE = "0f5f3c63-4a53-4b3a-9c0f-2b6d3c1d0001"
 OWN, PARENT, NEXT, IDENTITY = (bytes([value]) * 32 for value in b"opni")
 MIDDLE = CheckInformation(OWN, PARENT, IDENTITY, NEXT, is_last=False)
 GOLDEN = bytes.fromhex(
-    "4253564343484b00"
-    + "0100"
-    + "0100"
-    + "a0000000"
-    + "6f" * 32
-    + "70" * 32
-    + "6e" * 32
-    + "69" * 32
-    + "00" * 12
+    "4253564343484b0001000100a0000000" + "6f" * 32 + "70" * 32 + "6e" * 32 + "69" * 32 + "00" * 12
 )
 
 
