@@ -49,6 +49,11 @@
     |   |-- MixedMetadataError     files that do not belong to one state of the store
     |   |-- ClockNotSetError       this machine's clock cannot be right
     |   `-- NotPublishedError      the store offers no file of that name
+    |-- ChainError             a chain of qcow2 files that cannot be used as it is
+    |   |-- BrokenChainError       a hole, a cycle, a wrong or foreign parent
+    |   |-- UnsupportedDiskError   a qcow2 file of a kind that chains do not take
+    |   |-- DiskFileInUseError     a virtual machine, or another program, has the file open
+    |   `-- MergeError             what was merged is not what the chain holds
     |-- SequenceError          a request that the present phase does not allow
     |-- ConfirmRefusedError    the running OS is not the one on trial
     |-- BootError              an image that cannot be handed over to
@@ -287,6 +292,26 @@ class ClockNotSetError(FreshnessError):
 
 class NotPublishedError(FreshnessError):
     """The store offers no file of that name."""
+
+
+class ChainError(BootsvcError):
+    """A chain of qcow2 files that cannot be used as it is."""
+
+
+class BrokenChainError(ChainError):
+    """A hole, a cycle, a wrong or foreign parent (S2.16, S2.17)."""
+
+
+class UnsupportedDiskError(ChainError):
+    """A qcow2 file of a kind that chains do not take: encrypted, with data elsewhere and so on."""
+
+
+class DiskFileInUseError(ChainError):
+    """A virtual machine, or another program, has the file open."""
+
+
+class MergeError(ChainError):
+    """What was merged is not what the chain holds; nothing was put in place."""
 
 
 class SequenceError(BootsvcError):

@@ -32,6 +32,8 @@ PURE_PARTS = (
     "sequence/reconstruction.py",
     "sequence/records.py",
     "sequence/requests.py",
+    "chains/check_chain.py",
+    "chains/strategy.py",
     "console/actions.py",
     "console/facts.py",
     "console/front_end.py",

@@ -36,6 +36,10 @@ class ExitCode(IntEnum):
     BELOW_FLOOR = 28
     FAILED_BEFORE = 29
     DAMAGED = 30
+    BROKEN_CHAIN = 40
+    UNSUPPORTED_DISK = 41
+    DISK_FILE_IN_USE = 42
+    MERGE = 43
     INTERRUPTED = 130
 
 
@@ -66,6 +70,10 @@ WORDS = {
     ExitCode.BELOW_FLOOR: "the image is older than the version floor",
     ExitCode.FAILED_BEFORE: "this very image failed on this machine before",
     ExitCode.DAMAGED: "damaged data: a footer, key, partition table or kernel",
+    ExitCode.BROKEN_CHAIN: "a chain of qcow2 files is broken, or it is not clear which is meant",
+    ExitCode.UNSUPPORTED_DISK: "a qcow2 file of a kind that chains do not take",
+    ExitCode.DISK_FILE_IN_USE: "a virtual machine, or another program, has a qcow2 file open",
+    ExitCode.MERGE: "what was merged is not what the chain holds",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C",
 }
 
@@ -84,6 +92,10 @@ _CODES: tuple[tuple[type[errors.BootsvcError], ExitCode], ...] = (
     (errors.NetworkError, ExitCode.NETWORK),
     (errors.StoreError, ExitCode.STORE),
     (errors.FreshnessError, ExitCode.NOT_FRESH),
+    (errors.UnsupportedDiskError, ExitCode.UNSUPPORTED_DISK),
+    (errors.DiskFileInUseError, ExitCode.DISK_FILE_IN_USE),
+    (errors.MergeError, ExitCode.MERGE),
+    (errors.ChainError, ExitCode.BROKEN_CHAIN),
     (errors.ConfirmRefusedError, ExitCode.CONFIRM_REFUSED),
     (errors.SequenceError, ExitCode.PHASE),
     (errors.NotBootsvcError, ExitCode.NOT_BOOTSVC),

@@ -1,4 +1,4 @@
-"""``bootsvc image``: makes, shows and verifies image files (.bimg)."""
+"""``bootsvc image``: makes, shows, verifies and publishes image files (.bimg)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import progress, show, show_json
 from bootsvc.cli.parsing import Groups, natural, new_command, new_group
+from bootsvc.cli.store_content import add_publish
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ example:
 
 def add_commands(groups: Groups) -> None:
     """Add ``image`` and its commands."""
-    commands = new_group(groups, "image", "make, show and verify image files", EXAMPLES)
+    commands = new_group(groups, "image", "make, show, verify and publish image files", EXAMPLES)
     _add_make(commands)
     shown = new_command(commands, "show", "show what an image file says of itself", "")
     shown.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
@@ -57,6 +58,7 @@ def add_commands(groups: Groups) -> None:
         help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
     )
     verified.set_defaults(run=run_verify)
+    add_publish(commands)
 
 
 def _add_make(commands: Groups) -> None:

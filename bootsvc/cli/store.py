@@ -36,6 +36,10 @@ def add_commands(groups: Groups) -> None:
     _add_init(commands)
     _add_refresh(commands)
     _add_rotate(commands)
+    # It builds on what is defined here.
+    from bootsvc.cli import store_content
+
+    store_content.add_commands(commands)
 
 
 def new_store_command(

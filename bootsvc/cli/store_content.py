@@ -1,4 +1,4 @@
-"""``bootsvc store publish``, ``list``, ``mode``, ``remove``, ``gc`` and ``fsck``: what a store holds."""
+"""``bootsvc image publish``, and ``bootsvc store`` list, mode, remove, gc, fsck: what a store holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bootsvc.cli.store import new_store_command, opened
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
-    from bootsvc.formats.catalogue import Catalogue, CatalogueEntry, StoredDelta
+    from bootsvc.formats.catalogue import Catalogue, CatalogueEntry
     from bootsvc.store.documents import SignedDocuments
     from bootsvc.store.objects import ObjectStore
     from bootsvc.store.publish import DocumentSet
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 MODES = ("draft", "test", "released")
 
 PUBLISH_TEXT = """\
-The image file is verified in full first. Only blocks that the store has not are stored; for machines
-with one of the last versions a delta is made, which packs the new blocks against similar old ones.
-Nobody sees the version before all of it is there. Cut off, the command is simply given again.
+The image file is verified in full first. Only blocks that the store has not are stored; for
+machines with one of the last versions a delta is made, which packs the new blocks against similar
+old ones. Nobody sees the version before all of it is there. Cut off, the command is simply given
+again.
 
 modes: draft is offered to nobody, test to machines that take test versions, released to all
 
 examples:
-  bootsvc store publish /srv/images v2.bimg --keys keys --trust keys/release.pub --mode test
+  bootsvc image publish /srv/images v2.bimg --keys keys --trust keys/release.pub --mode test
   bootsvc store mode /srv/images 2 released --keys keys
 """
 
@@ -55,8 +56,7 @@ examples:
 
 
 def add_commands(commands: Groups) -> None:
-    """Add them to the group ``store``."""
-    _add_publish(commands)
+    """Add to the group ``store``."""
     listed = new_store_command(commands, "list", "list the versions of a store", LIST_TEXT)
     _add_json(listed)
     listed.set_defaults(run=run_list)
@@ -92,7 +92,8 @@ def add_commands(commands: Groups) -> None:
     fsck.set_defaults(run=run_fsck)
 
 
-def _add_publish(commands: Groups) -> None:
+def add_publish(commands: Groups) -> None:
+    """Add ``publish`` to the group ``image``."""
     parser = new_store_command(commands, "publish", "publish an image file", PUBLISH_TEXT)
     parser.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
     parser.add_argument(

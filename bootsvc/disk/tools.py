@@ -22,6 +22,7 @@ PACKAGES = {
     "xz": "xz-utils",
     "lsblk": "util-linux",
     "blkid": "util-linux",
+    "qemu-img": "qemu-utils",
 }
 """The Debian package of each tool."""
 

@@ -7,8 +7,8 @@
 | waiting for restart | asked for; or the restart is under way: backup, copy, trial |
 | completed update | the image in primary is the last one that was installed, and it proved itself |
 
-The last result (F0.8) stands beside it: an update that was thrown back is *unfinished*, and its last
-result says so, with the reason.
+The last result (F0.8) stands beside it: an update that was thrown back is *unfinished*, and its
+last result says so, with the reason.
 """
 
 from __future__ import annotations

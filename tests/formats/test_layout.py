@@ -8,7 +8,7 @@ from pathlib import Path
 
 from construct import Struct
 
-from bootsvc.formats import boot_status, footer
+from bootsvc.formats import boot_status, check_information, footer
 from bootsvc.formats.boot_status import AREAS_OF_CODE, CODES_OF_PHASE, WITHOUT_AREA, Area
 from bootsvc.formats.gpt import NAMES, TYPE_GUIDS
 from bootsvc.storage.status_store import COPY_OFFSETS
@@ -60,6 +60,13 @@ def test_the_drawing_in_the_module_is_the_declared_record() -> None:
 
 def test_the_documented_locator_is_the_declared_one() -> None:
     assert documented("## Footer") == declared(footer._LOCATOR, [(4092, 4, "crc")])
+
+
+def test_the_documented_check_information_is_the_declared_one() -> None:
+    declared_fields = declared(check_information.LAYOUT, [(156, 4, "crc")])
+    assert documented("## Check information") == declared_fields
+    drawing = re.findall(r"^ +(\d+) +(\d+) (\w+)", check_information.__doc__ or "", re.MULTILINE)
+    assert [(int(at), int(size), name) for at, size, name in drawing] == declared_fields
 
 
 def test_the_documented_phases_are_those_that_may_stand_on_a_disk() -> None:

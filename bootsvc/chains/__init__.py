@@ -1,0 +1,1 @@
+"""Chains of qcow2 files: check information, strategy, merging (README.md)."""
