@@ -54,6 +54,7 @@
     |   |-- UnsupportedDiskError   a qcow2 file of a kind that chains do not take
     |   |-- DiskFileInUseError     a virtual machine, or another program, has the file open
     |   `-- MergeError             what was merged is not what the chain holds
+    |-- UpdateError            there is nothing that this machine could be updated to
     |-- SequenceError          a request that the present phase does not allow
     |-- ConfirmRefusedError    the running OS is not the one on trial
     |-- BootError              an image that cannot be handed over to
@@ -312,6 +313,10 @@ class DiskFileInUseError(ChainError):
 
 class MergeError(ChainError):
     """What was merged is not what the chain holds; nothing was put in place."""
+
+
+class UpdateError(BootsvcError):
+    """There is no version, or not the one that was named, that this machine could be updated to."""
 
 
 class SequenceError(BootsvcError):

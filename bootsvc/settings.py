@@ -53,6 +53,10 @@ class Settings:
         network: how the machine gets its address when an image is fetched, see `formats.addresses`.
         network_wait_s: how long that may take.
         mirror: address of the folder in which images stand on a server, "" = none.
+        stores: addresses of the image store that updates come from, the preferred one first, with
+            commas between them; "" = none.
+        store_rate_kib_s: KiB a second that fetching from a store may take, 0 = no limit.
+        take_test_versions: versions that are published as a test are offered to this machine.
     """
 
     compatible: str = "generic"
@@ -75,6 +79,9 @@ class Settings:
     network: str = "dhcp"
     network_wait_s: int = 60
     mirror: str = ""
+    stores: str = ""
+    store_rate_kib_s: int = 0
+    take_test_versions: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -95,6 +102,7 @@ RANGES = {
     "progress_s": (1, 60),
     "forced_lock_s": (10, 2000),
     "network_wait_s": (1, 600),
+    "store_rate_kib_s": (0, 10_000_000),
 }
 """Lowest and highest value of each number."""
 
@@ -116,6 +124,7 @@ KERNEL_OPTIONS = (
 """The settings that may be changed for one start as ``bootsvc.NAME=VALUE``."""
 
 _DEFAULTS = Settings()
+_ADDRESSES = ("network", "mirror", "stores")
 
 _MOST_DIGITS = 18
 """Far more than any range needs; ``int`` refuses some thousands with an error of its own."""
@@ -204,7 +213,11 @@ def changed(settings: Settings, values: Mapping[str, object], where: str) -> Set
             )
         if key.endswith("_password") and isinstance(value, str) and value:
             _check_password(key, value, where)
-        if key in ("network", "mirror") and isinstance(value, str) and value != known[key]:
+        if (
+            key in ("network", "mirror", "stores")
+            and isinstance(value, str)
+            and value != known[key]
+        ):
             _check_address(key, value, where)
     return replace(settings, **values)  # type: ignore[arg-type]  # types were checked above
 
@@ -228,7 +241,8 @@ def _check_address(key: str, text: str, where: str) -> None:
         if key == "network":
             addresses.parse_network(text)
         else:
-            url.parse_url(text)
+            for address in text.split(","):
+                url.parse_url(address.strip())
     except AddressError as exc:
         raise SettingsError(f"{where}: {key}: {exc}", hint=exc.hint) from exc
 

@@ -12,7 +12,18 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bootsvc import __version__
-from bootsvc.cli import chain, disk, image, key, log, os_side, password, store, updater
+from bootsvc.cli import (
+    chain,
+    disk,
+    image,
+    key,
+    log,
+    os_side,
+    password,
+    store,
+    update,
+    updater,
+)
 from bootsvc.cli.exit_codes import ExitCode, exit_code_of, table
 from bootsvc.cli.output import show_error, show_note
 from bootsvc.errors import BootsvcError
@@ -38,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bootsvc {__version__}")
     groups = parser.add_subparsers(title="commands", dest="command", required=True)
-    for part in (os_side, log, image, chain, disk, key, password, store, updater):
+    for part in (os_side, update, log, image, chain, disk, key, password, store, updater):
         part.add_commands(groups)
     return parser
 

@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     NOT_STARTABLE = 12
     STORE = 13
     NOT_FRESH = 14
+    NO_UPDATE = 15
     NO_IMAGE = 20
     INCOMPLETE = 21
     ALTERED = 22
@@ -59,6 +60,7 @@ WORDS = {
     ExitCode.NOT_STARTABLE: "the image has no kernel, no initrd, or options that cannot be used",
     ExitCode.STORE: "an image store cannot be used: access, damage, or another's keys",
     ExitCode.NOT_FRESH: "what a server offers is not signed, or cannot be known to be the newest",
+    ExitCode.NO_UPDATE: "there is no version that this machine could be updated to",
     ExitCode.NO_IMAGE: "not an image file",
     ExitCode.INCOMPLETE: "the image is incomplete",
     ExitCode.ALTERED: "the image differs from its signed digests",
@@ -92,6 +94,7 @@ _CODES: tuple[tuple[type[errors.BootsvcError], ExitCode], ...] = (
     (errors.NetworkError, ExitCode.NETWORK),
     (errors.StoreError, ExitCode.STORE),
     (errors.FreshnessError, ExitCode.NOT_FRESH),
+    (errors.UpdateError, ExitCode.NO_UPDATE),
     (errors.UnsupportedDiskError, ExitCode.UNSUPPORTED_DISK),
     (errors.DiskFileInUseError, ExitCode.DISK_FILE_IN_USE),
     (errors.MergeError, ExitCode.MERGE),

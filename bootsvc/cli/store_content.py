@@ -1,4 +1,4 @@
-"""``bootsvc image publish``, and ``bootsvc store`` list, mode, remove, gc, fsck: what a store holds."""
+"""What a store holds: ``bootsvc image publish``, ``bootsvc store`` list, mode, remove, gc, fsck."""
 
 from __future__ import annotations
 

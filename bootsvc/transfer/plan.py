@@ -63,11 +63,15 @@ class Plan:
     @property
     def fetch_size(self) -> int:
         """Bytes that are still to be fetched: digests and frames."""
-        size = 0
-        for pack, frame in wants_of(self.pieces):
-            size += len(self.packs[pack].places[frame])
-            size += len(self.packs[pack].header.page_place(frame))
-        return size
+        frames = sum(len(self.packs[pack].places[frame]) for pack, frame in wants_of(self.pieces))
+        return self.digests_size + frames
+
+    @property
+    def digests_size(self) -> int:
+        """Bytes of the digests that are still to be fetched."""
+        return sum(
+            len(self.packs[pack].header.page_place(frame)) for pack, frame in wants_of(self.pieces)
+        )
 
     @property
     def local_size(self) -> int:

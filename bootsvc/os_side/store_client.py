@@ -1,0 +1,155 @@
+"""What the machine's image store offers, as far as its publisher vouches for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bootsvc.boot.watch import Watch
+from bootsvc.errors import NotPublishedError, SettingsError, StorageError, UpdateError
+from bootsvc.formats.boot_status import BootStatus
+from bootsvc.formats.catalogue import (
+    MAX_CATALOGUE_SIZE,
+    MAX_DOCUMENT_SIZE,
+    Catalogue,
+    CatalogueEntry,
+    Mode,
+    VersionDocument,
+    catalogue_key,
+    parse_catalogue,
+    parse_version,
+    version_key,
+)
+from bootsvc.transfer.freshness import Freshness
+from bootsvc.transfer.remote import HttpRemote, Remote, Remotes
+from bootsvc.transfer.throttle import Throttle
+
+ROOT_PATH = Path("/etc/bootsvc/root.json")
+"""The store's root metadata, which ``bootsvc store init`` made."""
+
+FOLDER = "store"
+"""In data: what this machine has seen of its store."""
+
+
+@dataclass(frozen=True)
+class StoreClient:
+    """A store's documents, verified, and its remotes.
+
+    Attributes:
+        remotes: where recipes and packs are read.
+    """
+
+    remotes: Remotes
+    freshness: Freshness
+
+    def catalogue(self, lineage: str) -> Catalogue:
+        """The versions of a lineage.
+
+        Raises:
+            NotPublishedError: the store has none.
+            FreshnessError, NetworkError: see ``Freshness``.
+            FormatError: the publisher's own tools wrote something else.
+        """
+        return parse_catalogue(self.freshness.target(catalogue_key(lineage), MAX_CATALOGUE_SIZE))
+
+    def document(self, identity: bytes) -> VersionDocument | None:
+        """How a version is put together; None where the store has no such version."""
+        try:
+            data = self.freshness.target(version_key(identity), MAX_DOCUMENT_SIZE)
+        except NotPublishedError:
+            return None
+        return parse_version(data, identity)
+
+
+@contextmanager
+def open_store(
+    addresses: str,
+    root_path: Path,
+    folder: Path,
+    throttle: Throttle,
+    watch: Watch,
+    local: Sequence[Remote] = (),
+) -> Iterator[StoreClient]:
+    """The machine's store; nothing is asked yet.
+
+    Args:
+        addresses: the setting ``stores``.
+        root_path: the root metadata that the machine was given.
+        folder: what the machine has seen of the store is kept there.
+        throttle: counts what is fetched.
+        watch: hears of waits and of what is tried again.
+        local: places on this machine that are asked for blocks before any server.
+
+    Raises:
+        SettingsError: no address is set.
+        StorageError: there is no root metadata.
+    """
+    if not addresses:
+        raise SettingsError(
+            "no image store is set",
+            hint='write stores = "http://SERVER/PATH" into /etc/bootsvc/bootsvc.toml',
+        )
+    try:
+        root = root_path.read_bytes()
+    except OSError as exc:
+        raise StorageError(
+            f"{root_path}: the store's root metadata cannot be read: {exc.strerror}",
+            hint="copy root.json there from the publisher's keys",
+        ) from exc
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(HttpRemote(address.strip(), watch, throttle.took))
+            for address in addresses.split(",")
+        ]
+        of_servers = Remotes(servers)
+
+        def fetch(path: str, largest: int) -> bytes:
+            return of_servers.right(partial(_read, path=path, largest=largest))
+
+        yield StoreClient(
+            Remotes([*local, *servers]), Freshness(folder, root, fetch, say=watch.say)
+        )
+
+
+def _read(remote: Remote, path: str, largest: int) -> bytes:
+    return remote.read(path, largest)
+
+
+def offered(
+    entries: Iterable[CatalogueEntry],
+    compatible: str,
+    now_s: int,
+    status: BootStatus,
+    *,
+    takes_tests: bool,
+) -> CatalogueEntry:
+    """The version that this machine should have: the highest number that it is offered.
+
+    Args:
+        compatible: the machine type.
+        now_s: seconds since 1970.
+        status: the record: the floor, and what failed here.
+
+    Raises:
+        UpdateError: it is offered none.
+    """
+    modes = {Mode.RELEASED, Mode.TEST} if takes_tests else {Mode.RELEASED}
+    fitting = [
+        one
+        for one in entries
+        if one.compatible == compatible
+        and one.mode in modes
+        and one.released_s <= now_s
+        and one.number >= status.version_floor
+        and one.identity not in status.failed
+    ]
+    if not fitting:
+        raise UpdateError(
+            f"the store offers no version for machine type {compatible!r} that may be installed"
+            " here",
+            hint="see on the server: bootsvc store list; failed here: bootsvc status",
+        )
+    return max(fitting, key=lambda one: one.number)
