@@ -168,15 +168,15 @@ class RottenHereError(AlteredImageError):
     """Blocks of an image on this machine, wanted for another one, differ from their digests.
 
     Attributes:
-        identity: of the image that is not to be used.
+        name: where the image lies that is not to be used.
     """
 
-    def __init__(self, name: str, identity: bytes, block: int) -> None:
+    def __init__(self, name: str, block: int) -> None:
         super().__init__(
             f"{name}: block {block} cannot be read, or differs from its digest",
             hint="see: bootsvc verify",
         )
-        self.identity = identity
+        self.name = name
 
 
 class SizeMismatchError(ImageError):

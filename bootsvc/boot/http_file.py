@@ -21,6 +21,7 @@ from bootsvc.boot.watch import STEP_S, Watch
 from bootsvc.errors import (
     ConnectionLostError,
     ImageTooLargeError,
+    NotOnServerError,
     OutOfBoundsError,
     ServerError,
 )
@@ -41,6 +42,7 @@ MAX_REDIRECTS = 5
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+_NOT_THERE = (403, 404)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _HINTS = {
     401: "images are signed: serve them without a password",
@@ -64,6 +66,7 @@ class HttpFile:
         patience: Patience | None = None,
         *,
         ahead: int = AHEAD,
+        needs_ranges: bool = False,
         on_bytes: Callable[[int], None] = no_tick,
     ) -> None:
         """Ask the server for the file's size.
@@ -71,6 +74,8 @@ class HttpFile:
         Args:
             largest: bytes that a file may have at most.
             ahead: bytes asked for beyond what is read, while the file is read on and on.
+            needs_ranges: a server that gives none is refused: too much would be read again and
+                again.
             on_bytes: told the bytes of each piece as it arrives; may hold the next one up.
 
         Raises:
@@ -84,6 +89,7 @@ class HttpFile:
         self._watch = watch
         self._patience = patience or Patience()
         self._ahead = ahead
+        self._needs_ranges = needs_ranges
         self._on_bytes = on_bytes
         self._connection: http.client.HTTPConnection | None = None
         self._connected_to: tuple[str, str, int] | None = None
@@ -180,11 +186,12 @@ class HttpFile:
     def _read_tail(self) -> None:
         """Keep the end of the file, where an image's footer stands (its tree has less than one byte
         for each 64 of the image), so that the whole is not read three times."""
-        self._watch.say(
-            f"{self.name}: the server gives no ranges, so the file is read twice: for its footer, "
-            "then for its content"
-        )
         tail_at = self.size - min(self.size, self.size // 64 + 32 * BLOCK_SIZE)
+        if tail_at:
+            self._watch.say(
+                f"{self.name}: the server gives no ranges, so the file is read twice: for its"
+                " footer, then for its content"
+            )
         tail = bytearray()
         self._watch.begin("find footer", self.size)
         try:
@@ -271,7 +278,8 @@ class HttpFile:
             return self._checked_whole(response)
         if status == 416:
             raise self._changed(f"it has no byte {first} any more") if self.size else self._empty()
-        raise ServerError(
+        kind = NotOnServerError if status in _NOT_THERE else ServerError
+        raise kind(
             f"{self.name}: the server answers {status} {_plain(response.reason)}",
             hint=_HINTS.get(status, ""),
         )
@@ -307,6 +315,11 @@ class HttpFile:
                 hint="use another server; python3 -m http.server will do",
             )
         self._check_size(response.length)
+        if self._needs_ranges and self.size > BLOCK_SIZE:
+            raise ServerError(
+                f"{self.name}: the server gives no ranges of files",
+                hint="use another one: nginx, Apache, Caddy and every object store do",
+            )
         self._has_ranges = False
         return _Answer(response, 0, self.size)
 

@@ -253,7 +253,7 @@ def _plan(
     catalogue: Catalogue,
     goal: CatalogueEntry,
     *,
-    without: frozenset[bytes] = frozenset(),
+    without: frozenset[str] = frozenset(),
     by_delta: bool = True,
 ) -> PlannedUpdate:
     from bootsvc.os_side.updating import plan_update

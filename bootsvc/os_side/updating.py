@@ -68,14 +68,14 @@ def plan_update(
     goal: CatalogueEntry,
     more_held: Sequence[HeldImage] = (),
     *,
-    without: frozenset[bytes] = frozenset(),
+    without: frozenset[str] = frozenset(),
     by_delta: bool = True,
 ) -> PlannedUpdate:
     """Find out how to come to ``goal``; fetches its recipe and headers, writes nothing.
 
     Args:
         more_held: images of this machine beside those in its areas: restore points.
-        without: identities of images here that gave wrong blocks.
+        without: names of images here that gave wrong blocks.
 
     Raises:
         UpdateError: the store does not have it any more.
@@ -85,7 +85,7 @@ def plan_update(
     if document is None:
         raise UpdateError(f"the store names number {goal.number} and does not have it")
     areas = ((one.name.lower(), machine.disk.areas[one]) for one in AREAS)
-    held = [one for one in (*held_in(areas), *more_held) if one.identity not in without]
+    held = [one for one in (*held_in(areas), *more_held) if one.name not in without]
     plan = make_plan(client.remotes, document, held, client.document, by_delta=by_delta)
     decision = _decide(machine, catalogue, goal, plan, held)
     return PlannedUpdate(goal, decision, plan)
@@ -114,7 +114,7 @@ def _decide(
 def fetch_goal(
     machine: Machine,
     client: StoreClient,
-    replan: Callable[[frozenset[bytes], bool], PlannedUpdate],
+    replan: Callable[[frozenset[str], bool], PlannedUpdate],
     site: Site,
     show_work: ShowWork,
     say: Callable[[str], None],
@@ -136,7 +136,7 @@ def fetch_goal(
         StoreDamagedError, NetworkError: no remote gives right blocks.
         StorageError: the disk failed.
     """
-    without: frozenset[bytes] = frozenset()
+    without: frozenset[str] = frozenset()
     by_delta = True
     while True:
         planned = replan(without, by_delta)
@@ -157,8 +157,8 @@ def fetch_goal(
                 show_work,
             )
         except RottenHereError as exc:
-            say(f"{exc}: its blocks are fetched instead")
-            without |= {exc.identity}
+            say(f"{exc}; the image there is left out")
+            without |= {exc.name}
         except StoreDamagedError as exc:
             if planned.plan.base is None:
                 raise

@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 import stat
+from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ class DirectDevice:
     """A block device or file, read and written past the page cache (O_DIRECT).
 
     What ``read_at`` returns therefore comes from the medium. On a file system without O_DIRECT the
-    pages are dropped before each read instead.
+    pages are dropped before each read instead. Threads may use it at the same time.
     """
 
     def __init__(self, path: Path, *, writable: bool) -> None:
@@ -67,6 +68,8 @@ class DirectDevice:
         # A file may lie on a disk with larger sectors than its own content knows of.
         self._read_unit = self.sector_size if _is_block_device(self._fd) else BLOCK_SIZE
         self._buffer = mmap.mmap(-1, CHUNK_SIZE + BLOCK_SIZE)
+        # Not threading.Lock, which is the same: the updater has no threads to import a module for.
+        self._buffer_lock = allocate_lock()
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +109,7 @@ class DirectDevice:
         view = memoryview(data)
         for at in range(0, len(view), CHUNK_SIZE):
             piece = view[at : at + CHUNK_SIZE]
-            with memoryview(self._buffer) as buffer:
+            with self._buffer_lock, memoryview(self._buffer) as buffer:
                 buffer[: len(piece)] = piece
                 self._write_buffer(offset + at, len(piece), buffer)
 
@@ -124,7 +127,7 @@ class DirectDevice:
         if not self._is_direct:
             os.posix_fadvise(self._fd, offset - lead, wanted, os.POSIX_FADV_DONTNEED)
         got = 0
-        with memoryview(self._buffer) as buffer:
+        with self._buffer_lock, memoryview(self._buffer) as buffer:
             while got < lead + length:
                 try:
                     count = os.preadv(self._fd, [buffer[got:wanted]], offset - lead + got)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bootsvc.errors import BootsvcError, OutOfBoundsError, RottenHereError
+from bootsvc.errors import BootsvcError, RottenHereError
 from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
 from bootsvc.storage.device import Device
 from bootsvc.storage.image_area import read_footer, read_leaves
@@ -41,12 +40,12 @@ class HeldImage:
         try:
             data = self.device.read_at(blocks.start * BLOCK_SIZE, len(blocks) * BLOCK_SIZE)
         except BootsvcError as exc:
-            raise RottenHereError(self.name, self.identity, blocks.start) from exc
+            raise RottenHereError(self.name, blocks.start) from exc
         found = leaves_of(data)
         for number, block in enumerate(blocks):
             digest = self.leaves[block * DIGEST_SIZE : (block + 1) * DIGEST_SIZE]
             if found[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE] != digest:
-                raise RottenHereError(self.name, self.identity, block)
+                raise RottenHereError(self.name, block)
         return data
 
 
@@ -59,28 +58,5 @@ def held_in(areas: Iterable[tuple[str, Device]]) -> tuple[HeldImage, ...]:
             leaves = read_leaves(area, footer)
         except BootsvcError:
             continue
-        held.append(HeldImage(name, footer.identity, OneAtATime(area), leaves))
+        held.append(HeldImage(name, footer.identity, area, leaves))
     return tuple(held)
-
-
-class OneAtATime:
-    """A device that several threads may read."""
-
-    def __init__(self, device: Device) -> None:
-        self.name = device.name
-        self.size = device.size
-        self.sector_size = device.sector_size
-        self._device = device
-        self._lock = threading.Lock()
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """See ``Device``."""
-        with self._lock:
-            return self._device.read_at(offset, length)
-
-    def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Refuse: what is held is read only."""
-        raise OutOfBoundsError(f"{self.name}: {len(data)} bytes at {offset} cannot be written")
-
-    def flush(self) -> None:
-        """Nothing was written."""

@@ -120,9 +120,13 @@ def make_plan(
         BootsvcError: no remote answered.
     """
     recipe = remotes.right(partial(read_recipe, document=document))
-    recipes = tuple(_recipe_of(one.identity, remotes, document_of) for one in held)
+    of_identity = {
+        identity: _recipe_of(identity, remotes, document_of)
+        for identity in {one.identity for one in held}
+    }
+    recipes = tuple(of_identity[one.identity] for one in held)
     plans = [_plan(remotes, document, recipe, document.packs, held, recipes, None)]
-    index_of = {one.identity: index for index, one in enumerate(held)}
+    index_of = {one.identity: index for index, one in reversed(list(enumerate(held)))}
     for delta in document.deltas if by_delta and plans[0].packs else ():
         base = recipes[index_of[delta.base]] if delta.base in index_of else None
         if base is not None:

@@ -18,6 +18,7 @@ from bootsvc.errors import (
     BootsvcError,
     FormatError,
     NoNetworkError,
+    NotOnServerError,
     RottenHereError,
     ServerError,
     StoreDamagedError,
@@ -93,7 +94,7 @@ class HttpRemote:
 
     def read(self, key: str, largest: int) -> bytes:
         """See ``Remote``. Raises NetworkError, ImageTooLargeError."""
-        with self._file(key, largest) as file:
+        with self._file(key, largest, needs_ranges=False) as file:
             return file.read_at(0, file.size)
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
@@ -102,7 +103,7 @@ class HttpRemote:
         if last is None or last[0] != key:
             if last is not None:
                 last[1].close()
-            last = self._of_thread.last = (key, self._file(key, LARGEST_OBJECT))
+            last = self._of_thread.last = (key, self._file(key, LARGEST_OBJECT, needs_ranges=True))
             self._open.append(last[1])
         file = last[1]
         if offset + length > file.size:
@@ -119,9 +120,16 @@ class HttpRemote:
         self._open.clear()
         self._of_thread = threading.local()
 
-    def _file(self, key: str, largest: int) -> HttpFile:
-        url = parse_url(f"{self.name}/{key}")
-        return HttpFile(url, largest, self._watch, self._patience, ahead=0, on_bytes=self._on_bytes)
+    def _file(self, key: str, largest: int, *, needs_ranges: bool) -> HttpFile:
+        return HttpFile(
+            parse_url(f"{self.name}/{key}"),
+            largest,
+            self._watch,
+            self._patience,
+            ahead=0,
+            needs_ranges=needs_ranges,
+            on_bytes=self._on_bytes,
+        )
 
 
 class _Quiet:
@@ -189,6 +197,9 @@ class Remotes:
                         hint="nothing of it was written; is the store whole? bootsvc store fsck",
                     )
                     self._count(remote, is_bad=True)
+                except NotOnServerError as exc:  # which is an answer, and may be the right one
+                    problem = exc
+                    break
                 except BootsvcError as exc:
                     problem = exc
                     self._count(remote, is_bad=False)
