@@ -146,6 +146,9 @@ def test_what_is_no_kernel_option_cannot_be_changed_by_one() -> None:
     others = {one.name for one in fields(Settings)} - set(KERNEL_OPTIONS)
     assert others == {
         "compatible",
+        "stores",
+        "store_rate_kib_s",
+        "take_test_versions",
         "restore_retries",
         "crash_limit",
         "forced_lock_s",
