@@ -297,6 +297,22 @@ def test_metadata_that_somebody_altered_is_not_built_on(
     assert contents(store) == before
 
 
+@pytest.mark.parametrize("role", ["snapshot", "targets"])
+def test_metadata_that_was_signed_for_another_state_is_not_built_on(
+    store: ObjectStore, keys: Path, tmp_path: Path, role: str
+) -> None:
+    other_keys = tmp_path / "other-keys"
+    shutil.copytree(keys, other_keys)
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    other = open_object_store(str(tmp_path / "other"))
+    publish_targets(store, keys, {"a.json": b"1"}, now=at(0))
+    publish_targets(other, other_keys, {"a.json": b"other"}, now=at(0))
+    key = f"metadata/2.{role}.json"
+    store.write(key, other.read(key, 10**6))
+    with pytest.raises(StoreDamagedError, match=key):
+        publish_targets(store, keys, {"b.json": b"2"}, now=at(0))
+
+
 def test_a_document_that_somebody_altered_is_not_read(store: ObjectStore, keys: Path) -> None:
     found = publish_targets(store, keys, {"a.json": b"1"}, now=at(0))
     [key] = [one.key for one in store.list("targets")]

@@ -161,6 +161,19 @@ def test_a_mirror_that_replays_old_metadata_is_refused(mirror: Mirror, machine: 
     assert machine.reads("a.json") == b"repaired"
 
 
+def test_what_was_believed_before_a_fetch_broke_off_is_not_forgotten(
+    mirror: Mirror, machine: Machine
+) -> None:
+    old = mirror.publish(a=b"vulnerable")
+    mirror.publish(a=b"repaired")
+    del mirror.files["metadata/3.snapshot.json"]
+    with pytest.raises(NotOnServerError):
+        machine.looks().refresh()
+    mirror.files = old
+    with pytest.raises(RollbackError, match="version 2 of its timestamp"):
+        machine.looks().refresh()
+
+
 def test_an_old_snapshot_below_a_new_timestamp_is_refused(mirror: Mirror, machine: Machine) -> None:
     """The thief of the online key may sign any timestamp, but cannot take back what was seen."""
     old = mirror.publish(a=b"vulnerable")
