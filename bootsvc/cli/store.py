@@ -70,6 +70,11 @@ def _add_refresh(commands: Groups) -> None:
     parser = new_store_command(
         commands, "refresh", "vouch anew that a store's present state is the newest"
     )
+    parser.add_argument(
+        "--restored",
+        action="store_true",
+        help="the store was brought back from a backup: go on from its older state",
+    )
     _add_expiry(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run_refresh)
@@ -136,7 +141,7 @@ def run_refresh(args: argparse.Namespace) -> ExitCode:
     store = opened(args)
     from bootsvc.store.metadata import refresh_timestamp
 
-    state = refresh_timestamp(store, args.keys, expiry=expiry)
+    state = refresh_timestamp(store, args.keys, is_restored=args.restored, expiry=expiry)
     ends = {role: state.expiry_of(role) for role in ROLES}
     if args.json:
         show_json(_document(store, state, ends))

@@ -98,7 +98,8 @@ def edit_targets(
         The new state.
 
     Raises:
-        StoreDamagedError: what lies in the store does not fit its signatures; nothing was changed.
+        StoreDamagedError: what lies in the store does not fit its signatures, or is older than what
+            this publisher saw; nothing was changed.
         StoreBusyError: others were first, again and again.
         WrongKeyError: the targets key or the online key of this store is missing.
         ObjectTooLargeError, ObjectKeyError: a document that cannot be one.
@@ -116,6 +117,7 @@ def refresh_timestamp(
     store: ObjectStore,
     keys_folder: Path,
     *,
+    is_restored: bool = False,
     expiry: Expiry | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Published:
@@ -124,10 +126,16 @@ def refresh_timestamp(
     For a timer on the server, several times within ``timestamp_days``. Other metadata is signed
     anew as well once half its time is over, root and targets only where their keys are.
 
+    Args:
+        is_restored: the store was brought back from a backup. Its older state is signed anew, the
+            targets as well, with versions above those that machines may have seen.
+
     Raises:
         Errors: see ``edit_targets``.
     """
-    publisher = Publisher(store, load_keys(keys_folder), expiry or Expiry(), now)
+    publisher = Publisher(
+        store, load_keys(keys_folder), expiry or Expiry(), now, is_restored=is_restored
+    )
     publisher.renew_root()
     return published(store, publisher.insist(publisher.vouch))
 

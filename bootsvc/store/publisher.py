@@ -21,6 +21,7 @@ from bootsvc.errors import (
     WrongKeyError,
 )
 from bootsvc.store.expiry import Expiry
+from bootsvc.store.newest import read_newest, remember_newest
 from bootsvc.store.objects import ObjectStore, checked_key
 from bootsvc.store.signing_keys import (
     KEY_OF,
@@ -59,6 +60,8 @@ class Publisher:
 
     Attributes:
         next_root: what is signed must be believed by this one as well.
+        is_restored: the store may hold an older state than this publisher saw; what is signed gets
+            versions above those that machines may have seen.
     """
 
     store: ObjectStore
@@ -66,6 +69,7 @@ class Publisher:
     expiry: Expiry
     now: Callable[[], datetime]
     next_root: Root | None = None
+    is_restored: bool = False
 
     def begin(self) -> bytes:
         """The first metadata of a store. See ``init_metadata``."""
@@ -73,17 +77,18 @@ class Publisher:
         write_root_file(self.keys.folder, root_bytes)
         root = verified(self.store, metadata_key(ROOT, 1), root_bytes, Root, None)
         state = self._with_targets(State(root, Timestamp(), Snapshot(), Targets(), None), {})
-        if self._committed(self._with_snapshot(state)) is None:
+        made = self._committed(self._with_snapshot(state))
+        if made is None:
             raise _others_first(self.store)
+        remember_newest(self.keys.folder, made.versions)
         return root_bytes
 
     def insist(self, attempt: Callable[[State], State | None]) -> State:
         """Have ``attempt`` change the present state until no other publisher was first."""
         for _ in range(_TRIES):
-            state = read_state(self.store, read_root_file(self.keys.folder))
-            check_clock(self.now(), state.timestamp.unrecognized_fields.get(SIGNED_AT))
-            changed = attempt(state)
+            changed = attempt(self._present_state())
             if changed is not None:
+                remember_newest(self.keys.folder, changed.versions)
                 return changed
         raise _others_first(self.store)
 
@@ -105,15 +110,16 @@ class Publisher:
     def vouch(self, state: State) -> State | None:
         """The state with a new timestamp, and what else is due; None where another publisher was
         first."""
-        if self._is_due(state.targets) and self.keys.can_sign(state.root, TARGETS_ROLE):
-            return self.sign_anew(state)
+        is_due = self._is_due(state.targets) and self.keys.can_sign(state.root, TARGETS_ROLE)
+        if is_due or self.is_restored:
+            return self._sign_anew(state, TARGETS_ROLE)
         if self._is_due(state.snapshot):
             state = self._with_snapshot(state)
         return self._committed(state)
 
     def renew_root(self) -> None:
         """The root metadata with more time, if that is due and its keys are here."""
-        old = read_state(self.store, read_root_file(self.keys.folder)).root
+        old = self._present_state().root
         if self._is_due(old) and self.keys.can_sign(old, ROOT):
             root = deepcopy(old)
             root.version += 1
@@ -122,19 +128,34 @@ class Publisher:
 
     def rotate(self, key_name: str) -> bytes:
         """See ``rotate``."""
-        old = read_state(self.store, read_root_file(self.keys.folder)).root
+        old = self._present_state().root
         root = self._rotated(old, key_name)
         if key_name != ROOT:
-            self._with_next(root).insist(lambda state: self._with_next(root).sign_anew(state))
+            both = replace(self, next_root=root)
+            both.insist(lambda state: both._sign_anew(state, key_name))  # noqa: SLF001  # its own
         return self._commit_root(old, root)
 
-    def sign_anew(self, state: State) -> State | None:
-        """The same state, signed anew; None where another publisher was first."""
-        renewed = self._with_targets(state, state.targets.targets)
-        return self._committed(self._with_snapshot(renewed))
+    def _present_state(self) -> State:
+        """What the store holds, if this publisher may build on it."""
+        # Before the state: another publisher may commit, and remember it, at any time.
+        newest = read_newest(self.keys.folder)
+        state = read_state(self.store, read_root_file(self.keys.folder))
+        check_clock(self.now(), state.timestamp.unrecognized_fields.get(SIGNED_AT))
+        if state.versions.is_behind(newest) and not self.is_restored:
+            raise StoreDamagedError(
+                f"{self.store.name}: holds an older state ({state.versions}) than was published"
+                f" ({newest})",
+                hint="who brought it back? if it was you, from a backup: bootsvc store refresh"
+                " --restored, where targets.key is, then publish again what is missing",
+            )
+        return replace(state, floor=state.versions.at_least(newest))
 
-    def _with_next(self, root: Root) -> Publisher:
-        return replace(self, next_root=root)
+    def _sign_anew(self, state: State, key_name: str) -> State | None:
+        """The same state, its metadata from that of ``key_name`` on signed anew; None where another
+        publisher was first."""
+        if key_name == TARGETS_ROLE:
+            state = self._with_targets(state, state.targets.targets)
+        return self._committed(self._with_snapshot(state))
 
     def _first_root(self) -> bytes:
         """Version 1 of the root metadata: made now, or by an ``init`` that was broken off."""
@@ -194,16 +215,14 @@ class Publisher:
     def _with_targets(self, state: State, documents: Mapping[str, TargetFile]) -> State:
         """The state with these documents, whose list is signed and stored."""
         targets = Targets(targets=dict(documents))
-        above = state.targets.version if state.seen else 0
-        meta = self._stored(state.root, targets, TARGETS_ROLE, above)
+        meta = self._stored(state.root, targets, TARGETS_ROLE, state.floor.targets)
         snapshot = Snapshot(state.snapshot.version, meta={f"{TARGETS_ROLE}.json": meta})
         return replace(state, targets=targets, snapshot=snapshot)
 
     def _with_snapshot(self, state: State) -> State:
         """The state with its snapshot signed and stored."""
         snapshot = Snapshot(meta=state.snapshot.meta)
-        above = state.snapshot.version if state.seen else 0
-        meta = self._stored(state.root, snapshot, SNAPSHOT, above)
+        meta = self._stored(state.root, snapshot, SNAPSHOT, state.floor.snapshot)
         timestamp = Timestamp(state.timestamp.version, snapshot_meta=meta)
         return replace(state, snapshot=snapshot, timestamp=timestamp)
 
@@ -234,7 +253,7 @@ class Publisher:
     def _committed(self, state: State) -> State | None:
         """Make the state the store's; None where another publisher was first."""
         timestamp = Timestamp(
-            state.timestamp.version + 1 if state.seen else 1,
+            state.floor.timestamp + 1,
             expires=self._end_of(TIMESTAMP),
             snapshot_meta=state.timestamp.snapshot_meta,
             unrecognized_fields={SIGNED_AT: int(self.now().timestamp())},

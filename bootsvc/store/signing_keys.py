@@ -4,6 +4,7 @@ root.key       says which keys may sign what; kept offline
 targets.key    signs what is published; kept offline, or where versions are made
 online.key     vouches every day that nothing newer was published; on the server
 root.json      root metadata, the beginning of all trust: machines get it, too
+newest.json    the highest versions seen; see ``newest``
 
 The keys have the format of ``bootsvc key``. More of them (``root-2.key``) may lie beside the first.
 A folder may hold only those that its place needs; whoever publishes needs targets and online.

@@ -22,6 +22,7 @@ from tuf.api.metadata import (
 )
 
 from bootsvc.errors import NoObjectError, ObjectTooLargeError, StoreDamagedError
+from bootsvc.store.newest import NOTHING_SEEN, Versions
 from bootsvc.store.objects import ObjectStore, checked_key
 from bootsvc.transfer.layout import (
     LARGEST,
@@ -37,13 +38,24 @@ from bootsvc.transfer.layout import (
 
 @dataclass(frozen=True)
 class State:
-    """What the metadata says, and the word for the timestamp.json that it came from, if any."""
+    """What the metadata says.
+
+    Attributes:
+        seen: the word for the timestamp.json that it came from, if any.
+        floor: what is signed next gets versions above these.
+    """
 
     root: Root
     timestamp: Timestamp
     snapshot: Snapshot
     targets: Targets
     seen: str | None
+    floor: Versions = NOTHING_SEEN
+
+    @property
+    def versions(self) -> Versions:
+        """Those of its metadata."""
+        return Versions(self.timestamp.version, self.snapshot.version, self.targets.version)
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,53 @@ def test_the_snapshot_is_signed_anew_only_when_half_its_time_is_over(
     assert len(contents(store)) == before + 1
 
 
+def test_a_store_that_was_rolled_back_is_not_vouched_for(store: ObjectStore, keys: Path) -> None:
+    publish_targets(store, keys, {"a.json": b"vulnerable"}, now=at(0))
+    old = contents(store)
+    publish_targets(store, keys, {"a.json": b"repaired"}, now=at(0))
+    publish_targets(store, keys, {"b.json": b"2"}, now=at(0))
+    for one in store.list():
+        store.delete(one.key)
+    for key, content in old.items():
+        store.write(key, content)
+    works: tuple[Callable[[], object], ...] = (
+        lambda: refresh_timestamp(store, keys, now=at(1)),
+        lambda: publish_targets(store, keys, {"c.json": b"3"}, now=at(1)),
+        lambda: rotate(store, keys, "online", now=at(1)),
+    )
+    for work in works:
+        with pytest.raises(StoreDamagedError, match="older state") as refused:
+            work()
+        assert "--restored" in refused.value.hint
+    assert contents(store) == old
+    # The publisher's own backup: machines that saw the later state follow from here.
+    found = refresh_timestamp(store, keys, is_restored=True, now=at(1))
+    assert found.read("a.json") == b"vulnerable"
+    restored = contents(store)
+    for key in ("metadata/timestamp.json", "metadata/5.snapshot.json", "metadata/5.targets.json"):
+        assert json.loads(restored[key])["signed"]["version"] == 5
+    assert publish_targets(store, keys, {"c.json": b"3"}, now=at(1)).version == 6
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"timestamp": "1"}', b'{"more": 1}', b'{"targets": -1}']
+)
+def test_a_damaged_memory_of_the_publisher_is_named(
+    store: ObjectStore, keys: Path, content: bytes
+) -> None:
+    (keys / "newest.json").write_bytes(content)
+    with pytest.raises(FieldError, match=r"newest\.json"):
+        refresh_timestamp(store, keys, now=at(0))
+
+
+def test_rotating_the_online_key_needs_no_targets_key(store: ObjectStore, keys: Path) -> None:
+    (keys / "targets.key").unlink()
+    new_key_pair(keys / "online-2")
+    rotate(store, keys, "online", now=at(1))
+    (keys / "online.key").unlink()
+    refresh_timestamp(store, keys, now=at(2))
+
+
 def test_where_all_keys_are_whatever_is_half_over_is_signed_anew(
     store: ObjectStore, keys: Path
 ) -> None:
@@ -248,6 +295,22 @@ def test_metadata_that_somebody_altered_is_not_built_on(
         with pytest.raises(StoreDamagedError, match=key):
             work()
     assert contents(store) == before
+
+
+@pytest.mark.parametrize("role", ["snapshot", "targets"])
+def test_metadata_that_was_signed_for_another_state_is_not_built_on(
+    store: ObjectStore, keys: Path, tmp_path: Path, role: str
+) -> None:
+    other_keys = tmp_path / "other-keys"
+    shutil.copytree(keys, other_keys)
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    other = open_object_store(str(tmp_path / "other"))
+    publish_targets(store, keys, {"a.json": b"1"}, now=at(0))
+    publish_targets(other, other_keys, {"a.json": b"other"}, now=at(0))
+    key = f"metadata/2.{role}.json"
+    store.write(key, other.read(key, 10**6))
+    with pytest.raises(StoreDamagedError, match=key):
+        publish_targets(store, keys, {"b.json": b"2"}, now=at(0))
 
 
 def test_a_document_that_somebody_altered_is_not_read(store: ObjectStore, keys: Path) -> None:

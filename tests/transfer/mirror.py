@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +70,12 @@ class Mirror:
         new_key_pair(self.keys / f"{name}-{number}")
         rotate(self.store, self.keys, name, expiry=self.expiry, now=self._clock)
         return self.follow()
+
+    def steal_keys(self) -> Path:
+        """A thief's copy of the keys, without the publisher's memory."""
+        copy = self.keys.with_name("stolen-keys")
+        shutil.copytree(self.keys, copy, ignore=shutil.ignore_patterns("newest.json"))
+        return copy
 
     def days_ago(self, days: float) -> None:
         """What the publisher does from now on, he did so many days ago."""

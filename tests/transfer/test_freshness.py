@@ -132,9 +132,11 @@ def test_a_machine_that_saw_the_future_recovers_once_the_stolen_key_is_replaced(
 ) -> None:
     mirror.publish(a=b"1")
     honest = mirror.follow()
-    for _ in range(5):  # a thief of the online key lets the versions run ahead
+    own_keys, mirror.keys = mirror.keys, mirror.steal_keys()
+    for _ in range(5):  # the thief lets the versions run ahead
         mirror.refresh()
     machine.looks().refresh()
+    mirror.keys = own_keys
     for key, content in honest.items():
         mirror.store.write(key, content)
     mirror.files = honest
@@ -159,6 +161,19 @@ def test_a_mirror_that_replays_old_metadata_is_refused(mirror: Mirror, machine: 
     assert machine.reads("a.json") == b"repaired"
 
 
+def test_what_was_believed_before_a_fetch_broke_off_is_not_forgotten(
+    mirror: Mirror, machine: Machine
+) -> None:
+    old = mirror.publish(a=b"vulnerable")
+    mirror.publish(a=b"repaired")
+    del mirror.files["metadata/3.snapshot.json"]
+    with pytest.raises(NotOnServerError):
+        machine.looks().refresh()
+    mirror.files = old
+    with pytest.raises(RollbackError, match="version 2 of its timestamp"):
+        machine.looks().refresh()
+
+
 def test_an_old_snapshot_below_a_new_timestamp_is_refused(mirror: Mirror, machine: Machine) -> None:
     """The thief of the online key may sign any timestamp, but cannot take back what was seen."""
     old = mirror.publish(a=b"vulnerable")
@@ -166,6 +181,7 @@ def test_an_old_snapshot_below_a_new_timestamp_is_refused(mirror: Mirror, machin
     machine.looks().refresh()
     for key in (TIMESTAMP, "metadata/2.snapshot.json", "metadata/2.targets.json"):
         mirror.store.write(key, old[key])
+    mirror.keys = mirror.steal_keys()
     for _ in range(4):
         mirror.refresh()
     with pytest.raises(RollbackError, match=r"version 2 of its snapshot metadata.*has seen 3"):
