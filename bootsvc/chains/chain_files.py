@@ -164,7 +164,7 @@ def read_chain(top: Path) -> Chain:
     seen: set[str] = set()
     name, above = top.name, ""
     while True:
-        trouble = _step_trouble(folder, name, above, seen)
+        trouble = _step_trouble(folder, name, above, seen, len(files))
         if trouble is None:
             try:
                 files.append(_read_chain_file(folder / name))
@@ -256,14 +256,16 @@ def _parent_name(path: Path) -> str | None:
         return None
 
 
-def _step_trouble(folder: Path, name: str, above: str, seen: set[str]) -> Trouble | None:
-    """Why the file ``name``, the parent of ``above``, is not read."""
+def _step_trouble(
+    folder: Path, name: str, above: str, seen: set[str], count: int
+) -> Trouble | None:
+    """Why the file ``name``, the parent of ``above``, is not read after ``count`` others."""
     if not is_name(name):
         text = f"{name!r} is no plain file name"
         return Trouble(Fault.OUTSIDE, above or name, f"its parent {text}" if above else text)
     if name in seen:
         return Trouble(Fault.CYCLE, above, f"its parent {name} stands above it already")
-    if len(seen) >= MAX_FILES:
+    if count >= MAX_FILES:
         return Trouble(Fault.TOO_LONG, above, f"more than {MAX_FILES} files")
     path = folder / name
     if not path.exists():

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from bootsvc.errors import FieldError, FormatError, MagicError, TruncatedError
 from bootsvc.formats import qcow2
 from bootsvc.formats.qcow2 import (
-    BACKING_FORMAT,
     MAX_HEADER_SIZE,
     OUR_MAGIC,
     OUR_TYPE,
@@ -27,61 +26,10 @@ from bootsvc.formats.qcow2 import (
     unsupported,
 )
 from bootsvc.units import SECTOR_SIZE
+from tests.formats.heads import FORMAT, OTHER, by_hand
 
 OURS = OUR_MAGIC + b"check information".ljust(152, b".")
-FORMAT = (BACKING_FORMAT, b"qcow2")
-OTHER = (0x12345678, b"of another program")
 SAME_TYPE = (OUR_TYPE, b"of another program with our type")
-
-
-def by_hand(
-    *extensions: tuple[int, bytes],
-    name: bytes = b"",
-    name_at: int = 0,
-    version: int = 3,
-    bits: int = 16,
-    **changes: int,
-) -> bytes:
-    """A first cluster as the format's document has it."""
-    fields = {
-        "crypt": 0,
-        "l1_offset": 3 << bits,
-        "refcount_offset": 1 << bits,
-        "snapshots": 0,
-        "snapshots_offset": 0,
-        "incompatible": 0,
-        "length": 112,
-        "size": 1 << 20,
-        **changes,
-    }
-    area = b""
-    for kind, content in extensions:
-        area += struct.pack(">II", kind, len(content)) + content + bytes(-len(content) % 8)
-    area += bytes(8)
-    start = 72 if version == 2 else fields["length"]
-    place = (name_at or start + len(area)) if name else 0
-    head = struct.pack(
-        ">4sIQIIQIIQQIIQ",
-        b"QFI\xfb",
-        version,
-        place,
-        len(name),
-        bits,
-        fields["size"],
-        fields["crypt"],
-        1,
-        fields["l1_offset"],
-        fields["refcount_offset"],
-        1,
-        fields["snapshots"],
-        fields["snapshots_offset"],
-    )
-    if version == 3:
-        head += struct.pack(">QQQII", fields["incompatible"], 0, 0, 4, fields["length"])
-        head = head.ljust(start, b"\0")
-    cluster = bytearray((head + area).ljust(1 << bits, b"\0"))
-    cluster[place : place + len(name)] = name or cluster[:0]
-    return bytes(cluster)
 
 
 def others(header: Header) -> list[tuple[int, bytes]]:

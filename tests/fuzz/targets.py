@@ -22,9 +22,11 @@ from bootsvc.errors import (
     StorageError,
     ToolError,
 )
+from bootsvc.formats import qcow2
+from bootsvc.formats.check_information import SIZE
 from bootsvc.formats.footer import MAX_MANIFEST_SIZE
 from bootsvc.units import KIB, MIB
-from tests.fuzz import network, parsers, seeds
+from tests.fuzz import chains, network, parsers, seeds
 from tests.fuzz.parsers import UNPACKED, UNPACKER_MEMORY
 from tests.fuzz.target import Target
 
@@ -201,6 +203,33 @@ TARGETS = {
             seeds.boot_trees,
             "boot-tree",
             words=_ENTRY_WORDS,
+        ),
+        Target(
+            "qcow2-header",
+            chains.qcow2_header,
+            (FormatError,),
+            SMALL,
+            chains.heads,
+            "qcow2",
+            words=(qcow2.MAGIC, qcow2.OUR_MAGIC, b"\xb0\x07\x5c\x01", b"\xe2\x79\x2a\xca"),
+        ),
+        Target(
+            "check-information",
+            chains.check_information,
+            (FormatError,),
+            SMALL,
+            chains.informations,
+            "check-information",
+            200,
+        ),
+        Target(
+            "check-information-repaired",
+            chains.check_information_repaired,
+            (FormatError,),
+            SMALL,
+            chains.informations,
+            "check-information",
+            SIZE,
         ),
         Target("notes", parsers.notes, (), SMALL, seeds.notes, "elf", 256),
         Target(

@@ -17,7 +17,7 @@ from pathlib import Path
 from bootsvc.errors import BootsvcError
 from initramfs.errors import InitramfsError
 from qemu_lab import accel
-from qemu_lab.bench import guest, sizes, start, update
+from qemu_lab.bench import guest, merge, sizes, start, update
 from qemu_lab.bench.figures import Figure, table
 from qemu_lab.errors import LabError
 from qemu_lab.images import products
@@ -42,6 +42,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
         figure for image in (V1, V1_KEXEC) for figure in guest.measure_start(SCRATCH, image)
     ],
     "native-update": lambda: update.measure(SCRATCH, V1.path, V2.path),
+    "merge": lambda: merge.measure(SCRATCH),
     "guest-update": lambda: guest.measure_memory_and_update(SCRATCH, V1, V2),
 }
 
