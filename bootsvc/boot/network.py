@@ -94,6 +94,7 @@ class Network:
         self._drivers = drivers
         self._raised: list[str] = []
         self._clients: dict[str, Running] = {}
+        self._names_servers = False
 
     def bring_up(self, how: Dhcp | Address, wait_s: float) -> Address:
         """Get an address as ``how`` says, or give up after ``wait_s`` seconds.
@@ -120,7 +121,9 @@ class Network:
             self._programs.run("ip", "addr", "flush", "dev", name)
             self._programs.run("ip", "link", "set", name, "down")
         self._raised.clear()
-        self._resolv_conf.unlink(missing_ok=True)
+        if self._names_servers:
+            self._resolv_conf.unlink(missing_ok=True)
+            self._names_servers = False
         self.address = None
 
     def _awaited(self, how: Dhcp | Address, wait_s: float) -> Address:
@@ -257,6 +260,7 @@ class Network:
         # Each server is given 3 s, twice: a name that nobody knows costs no more than seconds.
         lines = [f"nameserver {server}" for server in address.dns]
         text = "\n".join([*lines, "options timeout:3 attempts:2", ""])
+        self._names_servers = True
         self._resolv_conf.write_text(text, "ascii")
 
     # --- giving up ----------------------------------------------------------------------------

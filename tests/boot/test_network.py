@@ -135,6 +135,14 @@ def test_the_first_interface_that_is_given_an_address_is_used(
     assert watch.waits == [(what, 5, "it is given up")]
 
 
+def test_name_servers_that_were_set_by_others_are_left_alone(
+    network: Network, tmp_path: Path
+) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.9\n")
+    network.take_down()
+    assert (tmp_path / "resolv.conf").read_text() == "nameserver 192.0.2.9\n"
+
+
 def test_what_is_no_wired_interface_is_left_alone(hardware: Hardware, network: Network) -> None:
     hardware.add("lo", kind="772")
     hardware.add("wlan0", wireless=True)

@@ -26,7 +26,7 @@ from bootsvc.formats import qcow2
 from bootsvc.formats.check_information import SIZE
 from bootsvc.formats.footer import MAX_MANIFEST_SIZE
 from bootsvc.units import KIB, MIB
-from tests.fuzz import chains, network, parsers, seeds
+from tests.fuzz import chains, image_store, network, parsers, seeds
 from tests.fuzz.parsers import UNPACKED, UNPACKER_MEMORY
 from tests.fuzz.target import Target
 
@@ -230,6 +230,49 @@ TARGETS = {
             chains.informations,
             "check-information",
             SIZE,
+        ),
+        Target(
+            "pack-header",
+            image_store.pack_header_repaired,
+            (FormatError,),
+            SMALL,
+            image_store.pack_headers,
+            "image-store",
+        ),
+        Target(
+            "pack-frame",
+            image_store.frame,
+            (FormatError,),
+            4 * MIB,
+            image_store.frames,
+            "image-store",
+            20 * KIB,
+        ),
+        Target(
+            "recipe",
+            image_store.recipe_repaired,
+            (FormatError, SizeMismatchError),
+            8 * MIB,
+            image_store.recipes,
+            "image-store",
+        ),
+        Target(
+            "catalogue",
+            image_store.catalogue,
+            (FormatError,),
+            SMALL,
+            image_store.catalogues,
+            "image-store",
+            words=_MANIFEST_WORDS,
+        ),
+        Target(
+            "version-document",
+            image_store.version,
+            (FormatError, SizeMismatchError),
+            SMALL,
+            image_store.versions,
+            "image-store",
+            words=_MANIFEST_WORDS,
         ),
         Target("notes", parsers.notes, (), SMALL, seeds.notes, "elf", 256),
         Target(
