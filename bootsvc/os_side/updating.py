@@ -103,7 +103,7 @@ def _decide(
     status = machine.status
     area = Area.PRIMARY if any(status.primary.identity) else Area.BACKUP
     current = status.area(area).identity
-    here = tuple(known.get(one.identity) or Version(one.identity, None, 0) for one in held)
+    here = tuple(known.get(one.identity) or Version(one.identity, None, one.number) for one in held)
 
     def cost(strategy: Strategy, _path: tuple[bytes, ...]) -> Cost:
         return Cost(0 if strategy is Strategy.STOP else plan.fetch_size, goal.size)

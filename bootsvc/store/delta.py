@@ -10,7 +10,7 @@ from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.device import Device
 from bootsvc.store.objects import ObjectStore
 from bootsvc.store.packing import References, write_pack
-from bootsvc.store.similarity import EXTENT_BLOCKS, EXTENT_SIZE, SimilarExtents
+from bootsvc.store.similarity import EXTENT_BLOCKS, SimilarExtents, blocks_of_extent
 from bootsvc.transfer.assembled_image import AssembledImage
 from bootsvc.transfer.assembly import ZEROS_LEAF, with_delta
 from bootsvc.transfer.fetch import FrameReader
@@ -59,7 +59,9 @@ def add_delta(
         return None
     old = stored_image(store, base)
     references = References(
-        base.identity, SimilarExtents(_extents(old, show_work)).choose, old.read
+        base.identity,
+        SimilarExtents(_extents(old, show_work), old.block_count).choose,
+        old.read,
     )
     wanted = [blocks[number] for number in sorted(blocks)]
     pack = write_pack(store, image, leaves, wanted, level, show_work, references)
@@ -77,17 +79,17 @@ def stored_image(store: ObjectStore, document: VersionDocument) -> HeldImage:
     plan = make_plan(remotes, document, (), lambda _: None, by_delta=False)
     assembly = complete(plan, remotes, lambda _: None)
     device = AssembledImage(assembly, FrameReader(assembly, remotes))
-    name = f"number {document.manifest.number} in {store.name}"
-    return HeldImage(name, document.identity, device, assembly.leaves)
+    number = document.manifest.number
+    name = f"number {number} in {store.name}"
+    return HeldImage(name, number, document.identity, device, assembly.leaves)
 
 
 def _extents(image: HeldImage, show_work: ShowWork) -> Iterator[tuple[int, bytes]]:
-    """The extents of an image that are not all zeros; the last one only if it is whole."""
-    count = image.block_count // EXTENT_BLOCKS
-    zeros = ZEROS_LEAF * EXTENT_BLOCKS
-    with show_work("look for what is similar", count * EXTENT_SIZE) as work:
-        for number in range(count):
-            at = number * EXTENT_BLOCKS
-            if image.leaves[at * DIGEST_SIZE : (at + EXTENT_BLOCKS) * DIGEST_SIZE] != zeros:
-                yield number, image.read(range(at, at + EXTENT_BLOCKS))
-            work.tick(EXTENT_BLOCKS * BLOCK_SIZE)
+    """The extents of an image that are not all zeros."""
+    with show_work("look for what is similar", image.block_count * BLOCK_SIZE) as work:
+        for number in range(-(-image.block_count // EXTENT_BLOCKS)):
+            blocks = blocks_of_extent(number, image.block_count)
+            leaves = image.leaves[blocks.start * DIGEST_SIZE : blocks.stop * DIGEST_SIZE]
+            if leaves != ZEROS_LEAF * len(blocks):
+                yield number, image.read(blocks)
+            work.tick(len(blocks) * BLOCK_SIZE)

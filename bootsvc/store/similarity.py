@@ -61,15 +61,23 @@ def _mixed(words: NDArray[np.uint64]) -> _Hashes:
     return hashes * factor
 
 
+def blocks_of_extent(number: int, block_count: int) -> range:
+    """The blocks of an extent of an image with ``block_count`` of them."""
+    first = number * EXTENT_BLOCKS
+    return range(first, min(first + EXTENT_BLOCKS, block_count))
+
+
 class SimilarExtents:
     """The extents of an image by their features."""
 
-    def __init__(self, extents: Iterable[tuple[int, bytes]]) -> None:
+    def __init__(self, extents: Iterable[tuple[int, bytes]], block_count: int) -> None:
         """Look through the image.
 
         Args:
             extents: numbers and contents; those of zeros may be left out.
+            block_count: of the image; the last extent may be a shorter one.
         """
+        self._block_count = block_count
         hashes: list[_Hashes] = [np.zeros(0, np.uint64)]
         numbers: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
         for number, content in extents:
@@ -99,9 +107,7 @@ class SimilarExtents:
                 continue
             covered.update(adds)
             chosen.append(number)
-        return tuple(
-            range(one * EXTENT_BLOCKS, (one + 1) * EXTENT_BLOCKS) for one in sorted(chosen)
-        )
+        return tuple(blocks_of_extent(one, self._block_count) for one in sorted(chosen))
 
     def _candidates(self, features: _Hashes) -> dict[int, list[int]]:
         """Extent -> which of the features it has."""

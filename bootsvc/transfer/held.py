@@ -18,10 +18,12 @@ class HeldImage:
 
     Attributes:
         name: where it lies, for messages.
+        number: of its version.
         leaves: the digests of its blocks.
     """
 
     name: str
+    number: int
     identity: bytes
     device: Device = field(repr=False)
     leaves: bytes = field(repr=False)
@@ -58,5 +60,5 @@ def held_in(areas: Iterable[tuple[str, Device]]) -> tuple[HeldImage, ...]:
             leaves = read_leaves(area, footer)
         except BootsvcError:
             continue
-        held.append(HeldImage(name, footer.identity, area, leaves))
+        held.append(HeldImage(name, footer.manifest.number, footer.identity, area, leaves))
     return tuple(held)

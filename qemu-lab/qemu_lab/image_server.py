@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,6 +72,30 @@ class Asked:
     last: int | None
     host: str
     sent: int = 0
+
+
+class FolderFiles(Mapping[str, Path]):
+    """The files below a folder as they are when they are asked for, for ``ImageServer``."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` may be filled later."""
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> Path:
+        path = self._folder / name
+        if not path.is_file():
+            raise KeyError(name)
+        return path
+
+    def __iter__(self) -> Iterator[str]:
+        return (
+            str(path.relative_to(self._folder))
+            for path in self._folder.rglob("*")
+            if path.is_file()
+        )
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass
