@@ -26,6 +26,7 @@ from bootsvc.formats.boot_status import (
 from bootsvc.os_side.machine import Machine
 from bootsvc.os_side.restore_points import RestorePoint, restore_points_in, usable_data
 from bootsvc.os_side.started import ThisStart
+from bootsvc.sequence.update_status import update_state
 from bootsvc.storage.device import Device
 from bootsvc.storage.image_area import Footer, check_signature, read_footer
 from bootsvc.storage.status_store import CopyState
@@ -132,6 +133,7 @@ def read_restore_points(run_dir: Path) -> tuple[RestorePoint, ...] | None:
 def document(report: StatusReport) -> dict[str, object]:
     """The JSON document."""
     status = report.status
+    state = update_state(status)
     return {
         "schema": SCHEMA,
         "disk": report.disk,
@@ -141,6 +143,10 @@ def document(report: StatusReport) -> dict[str, object]:
         "phase_text": describe.PHASES[status.phase],
         "boot_area": status.boot_area.name.lower(),
         "sequence": status.sequence,
+        "update_status": state.status.name.lower(),
+        "update_status_text": str(state.status),
+        "last_result": state.last_result.name.lower(),
+        "last_result_reason": state.reason or None,
         "running": _running_document(report),
         "areas": {area.name.lower(): _area_document(report.areas[area]) for area in AREAS},
         "request": status.request.name.lower(),
@@ -262,6 +268,7 @@ def _restore_points_document(report: StatusReport) -> list[dict[str, object]] | 
 def text(report: StatusReport) -> str:
     """The same for people."""
     status = report.status
+    state = update_state(status)
     lines = [
         ("disk", report.disk),
         ("running now", _running_text(report)),
@@ -269,6 +276,7 @@ def text(report: StatusReport) -> str:
         ("phase", f"{status.phase.name}: {describe.PHASES[status.phase]}"),
         ("next start", describe.next_start(status)),
         ("because", describe.why_next_start(status)),
+        ("update", f"{state.status}; last result: {state.last_result}"),
         *((area.name.lower(), _area_text(report.areas[area])) for area in AREAS),
         ("tries", f"{status.tries_left} left of {status.tries_allowed}")
         if status.phase is Phase.TRIAL

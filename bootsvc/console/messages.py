@@ -13,6 +13,7 @@ from bootsvc.console.facts import SCHEMA, AreaFacts, Facts
 from bootsvc.console.front_end import Perform
 from bootsvc.console.reports import Progress, Report, Said, Staged, Wait, Worked
 from bootsvc.formats.boot_status import NO_ID, Area, BootStatus, Failure, Reason
+from bootsvc.sequence.update_status import update_state
 
 Message = dict[str, object]
 
@@ -171,11 +172,14 @@ def _area(found: AreaFacts) -> Message:
 
 def _record(status: BootStatus) -> Message:
     """The record, its fields named as by ``bootsvc status --json``."""
+    state = update_state(status)
     return {
         "status_code": int(status.status_code),
         "phase": status.phase.name.lower(),
         "boot_area": _area_name(status.boot_area),
         "request": status.request.name.lower(),
+        "update_status": state.status.name.lower(),
+        "last_result": state.last_result.name.lower(),
         "sequence": status.sequence,
         "tries_left": status.tries_left,
         "tries_allowed": status.tries_allowed,

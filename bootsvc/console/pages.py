@@ -18,6 +18,7 @@ from bootsvc.console.reports import Progress, Wait
 from bootsvc.console.texts import Topic, area_in_words, clock, plain
 from bootsvc.formats.boot_status import Area, BootStatus, Phase, Reason, Request
 from bootsvc.formats.describe import CODES, PHASES, REQUESTS, describe_reason
+from bootsvc.sequence.update_status import update_state
 from bootsvc.units import MIB
 
 MOST_COLUMNS = 80
@@ -256,6 +257,9 @@ def _update(facts: Facts) -> Iterable[tuple[str, str]]:
     if status is None:
         yield texts.PHASE, texts.NO_RECORD
         return
+    state = update_state(status)
+    yield texts.UPDATE_STATUS, _sentence(state.status)
+    yield texts.LAST_RESULT, _sentence(": ".join(filter(None, (state.last_result, state.reason))))
     yield texts.PHASE, _sentence(PHASES[status.phase])
     asked = texts.NO_REQUEST if status.request is Request.NONE else REQUESTS[status.request]
     yield texts.REQUEST, _sentence(asked)
