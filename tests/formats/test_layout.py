@@ -8,7 +8,7 @@ from pathlib import Path
 
 from construct import Struct
 
-from bootsvc.formats import boot_status, check_information, footer
+from bootsvc.formats import boot_status, check_information, footer, pack, recipe
 from bootsvc.formats.boot_status import AREAS_OF_CODE, CODES_OF_PHASE, WITHOUT_AREA, Area
 from bootsvc.formats.gpt import NAMES, TYPE_GUIDS
 from bootsvc.storage.status_store import COPY_OFFSETS
@@ -67,6 +67,15 @@ def test_the_documented_check_information_is_the_declared_one() -> None:
     assert documented("## Check information") == declared_fields
     drawing = re.findall(r"^ +(\d+) +(\d+) (\w+)", check_information.__doc__ or "", re.MULTILINE)
     assert [(int(at), int(size), name) for at, size, name in drawing] == declared_fields
+
+
+def test_the_documented_pack_and_recipe_are_the_declared_ones() -> None:
+    assert documented("## Pack") == declared(pack._HEAD, [])
+    assert documented("## Recipe") == declared(recipe._HEAD, [])
+    drawing = re.findall(
+        r"^ +(?:header: offset.*\n +)?(\d+) +(\d+) (\w+)", pack.__doc__ or "", re.MULTILINE
+    )
+    assert [(int(at), int(size), name) for at, size, name in drawing] == declared(pack._HEAD, [])
 
 
 def test_the_documented_phases_are_those_that_may_stand_on_a_disk() -> None:
