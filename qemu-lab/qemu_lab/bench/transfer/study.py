@@ -1,0 +1,181 @@
+"""Block sizes and ways to cut, counted: what each would fetch for each pair of images."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import fastcdc
+import zstandard
+
+from bootsvc.units import KIB, MIB
+from qemu_lab.bench.transfer.counting import (
+    Buffer,
+    Piece,
+    changed_in_place,
+    cut,
+    cut_fixed,
+    differing_index_size,
+    frames,
+    index_size,
+    joined,
+    missing,
+    total,
+)
+from qemu_lab.bench.transfer.pairs import Pair
+
+FRAME_SIZES = (64 * KIB, 256 * KIB, MIB, 4 * MIB)
+STREAM = 0
+"""Stands for one compressed stream over all that is fetched: the least that compression can do."""
+
+FAST, STRONG = 3, 19
+SAMPLE = 32 * MIB
+"""Of what is more, the strong level compresses every n-th frame, and the rest is estimated."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A way to cut images.
+
+    Attributes:
+        name: for the table.
+        size: of a block, or the average of a chunk, bytes.
+        by_content: chunks whose ends the content decides (FastCDC, a quarter to four times the
+            average, as casync has it) rather than fixed blocks.
+    """
+
+    name: str
+    size: int
+    by_content: bool
+
+    def pieces(self, image: Buffer) -> list[Piece]:
+        """All pieces of *image*."""
+        if not self.by_content:
+            return cut_fixed(image, self.size)
+        chunks = fastcdc.fastcdc(image, self.size // 4, self.size, self.size * 4)
+        return cut(image, (chunk.offset + chunk.length for chunk in chunks))
+
+
+CUTS = (
+    *(Cut(f"fixed {size} KiB", size * KIB, by_content=False) for size in (4, 16, 64, 256)),
+    *(Cut(f"content {size} KiB", size * KIB, by_content=True) for size in (4, 16, 64, 256)),
+)
+STRONG_CUTS = ("fixed 4 KiB", "content 64 KiB")
+"""Those that are worth the time of the strong level."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one way to cut would fetch for one pair. Amounts in bytes.
+
+    Attributes:
+        pair: its name.
+        cut: name of the way to cut.
+        pieces: of the new image.
+        changed: of pieces that differ from the old one at their place; None if places vary.
+        missing: of pieces that the old image has nowhere.
+        requests: ranges to ask for, neighbours joined.
+        compressed: level -> frame size (or ``STREAM``) -> bytes of the missing pieces.
+        estimated: levels whose amounts are estimated from a sample of the frames.
+        index: list of all digests, whole.
+        index_differing: of an index compared as a tree.
+        seconds: to cut and digest both images and find what is missing.
+    """
+
+    pair: str
+    cut: str
+    pieces: int
+    changed: int | None
+    missing: int
+    requests: int
+    compressed: dict[int, dict[int, int]]
+    estimated: tuple[int, ...]
+    index: int
+    index_differing: int
+    seconds: float
+
+
+def measure(pairs: Sequence[Pair], say: Callable[[str], None]) -> list[Row]:
+    """Every way to cut, on every pair."""
+    rows = []
+    for pair in pairs:
+        with mapped(pair.old) as old, mapped(pair.new) as new:
+            for way in CUTS:
+                say(f"block sizes: {pair.name}, {way.name}")
+                rows.append(_row(pair.name, way, old, new))
+    return rows
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """The bytes of a file, not read before they are looked at."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages:
+        view = memoryview(pages)
+        try:
+            yield view
+        finally:
+            view.release()
+
+
+def _row(pair: str, way: Cut, old: memoryview, new: memoryview) -> Row:
+    began = time.perf_counter()
+    before, after = way.pieces(old), way.pieces(new)
+    absent = missing(before, after)
+    seconds = time.perf_counter() - began
+    compressed, estimated = _compressed(new, absent, is_strong=way.name in STRONG_CUTS)
+    return Row(
+        pair=pair,
+        cut=way.name,
+        pieces=len(after),
+        changed=None if way.by_content else total(changed_in_place(before, after)),
+        missing=total(absent),
+        requests=len(joined(absent)),
+        compressed=compressed,
+        estimated=estimated,
+        index=index_size(after, with_lengths=way.by_content),
+        index_differing=differing_index_size(before, after),
+        seconds=seconds,
+    )
+
+
+def _compressed(
+    image: memoryview, pieces: Sequence[Piece], *, is_strong: bool
+) -> tuple[dict[int, dict[int, int]], tuple[int, ...]]:
+    fast = {size: _in_frames(image, pieces, size, FAST, 1) for size in FRAME_SIZES}
+    fast[STREAM] = _in_one_stream(image, pieces, FAST)
+    if not is_strong:
+        return {FAST: fast}, ()
+    every = -(-total(pieces) // SAMPLE) or 1
+    strong = {}
+    for size in FRAME_SIZES:
+        sample = [_in_frames(image, pieces, size, level, every) for level in (STRONG, FAST)]
+        strong[size] = round(fast[size] * sample[0] / sample[1]) if sample[1] else 0
+    if every == 1:
+        strong[STREAM] = _in_one_stream(image, pieces, STRONG)
+        return {FAST: fast, STRONG: strong}, ()
+    return {FAST: fast, STRONG: strong}, (STRONG,)
+
+
+def _in_frames(
+    image: memoryview, pieces: Sequence[Piece], size: int, level: int, every: int
+) -> int:
+    """Bytes of every *every*-th frame of at most *size* bytes, each compressed by itself."""
+    compressor = zstandard.ZstdCompressor(level=level)
+    compressed = 0
+    for number, group in enumerate(frames(pieces, size)):
+        if number % every == 0:
+            content = b"".join(image[piece.offset : piece.end] for piece in group)
+            compressed += len(compressor.compress(content))
+    return compressed
+
+
+def _in_one_stream(image: memoryview, pieces: Sequence[Piece], level: int) -> int:
+    stream = zstandard.ZstdCompressor(level=level).compressobj()
+    compressed = 0
+    for piece in pieces:
+        compressed += len(stream.compress(image[piece.offset : piece.end]))
+    return compressed + len(stream.flush())
