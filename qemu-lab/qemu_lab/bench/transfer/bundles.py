@@ -13,7 +13,7 @@ from qemu_lab.bench.transfer.contender import TARGET, Fetched
 from qemu_lab.bench.transfer.counting import Piece, cut_fixed, missing
 from qemu_lab.bench.transfer.measured import PeerError, timed
 from qemu_lab.bench.transfer.pairs import Pair
-from qemu_lab.bench.transfer.peers import LOG, home, over_http, server_for
+from qemu_lab.bench.transfer.peers import LOG, gzipped, home, over_http, server_for
 from qemu_lab.bench.transfer.study import mapped
 from qemu_lab.images.tools import run
 
@@ -58,7 +58,9 @@ class Rauc:
         arriving = bundle.with_name(f"arriving-{bundle.name}")
         arriving.unlink(missing_ok=True)
         signing = [f"--cert={certificate_file}", f"--key={key}"]
-        run(["rauc", "bundle", *signing, str(content), str(arriving)])
+        # The bytes are computed for the usual level: the bundle itself may have a fast one.
+        fast = "--mksquashfs-args=-comp gzip -Xcompression-level 1"
+        run(["rauc", "bundle", *signing, fast, str(content), str(arriving)])
         shutil.rmtree(content)
         arriving.replace(bundle)
 
@@ -125,8 +127,7 @@ class Swupdate:
         folder = home("swupdate") / f"content-{pair.new.stem}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        with (folder / "image.gz").open("wb") as file:
-            subprocess.run(["gzip", "-6", "-c", pair.new], stdout=file, check=True)
+        (folder / "image.gz").hardlink_to(gzipped(pair.new))
         digest = hashlib.sha256((folder / "image.gz").read_bytes()).hexdigest()
         description = _DESCRIPTION.format(link=self._link(), sha256=digest)
         (folder / "sw-description").write_text(description, encoding="utf-8")

@@ -195,24 +195,31 @@ class Bmaptool:
 
     def publish(self, pair: Pair) -> None:
         """Compressed image and block map."""
-        bmap, image = self._files(pair)
-        new = bmap.with_name(bmap.name + ".new")
-        made_once(bmap, ["bmaptool", "create", "-o", new, pair.new], "bmaptool.log")
-        if not image.exists():
-            arriving = image.with_name(image.name + ".new")
-            with arriving.open("wb") as file:
-                subprocess.run(["gzip", "-6", "-c", pair.new], stdout=file, check=True)
-            arriving.replace(image)
+        gzipped(pair.new)
+        bmap = self._bmap(pair)
+        arriving = bmap.with_name(bmap.name + ".new")
+        made_once(bmap, ["bmaptool", "create", "-o", arriving, pair.new], "bmaptool.log")
 
     def fetch(self, pair: Pair, folder: Path) -> Fetched:
         """Copy by the image's address."""
         server = server_for(folder)
-        bmap, image = (f"{server.url}/bmaptool/{path.name}" for path in self._files(pair))
+        bmap = f"{server.url}/bmaptool/{self._bmap(pair).name}"
+        image = f"{server.url}/images/{gzipped(pair.new).name}"
         return over_http(["bmaptool", "copy", "--bmap", bmap, image, TARGET], folder, server)
 
-    def _files(self, pair: Pair) -> tuple[Path, Path]:
-        stem = home("bmaptool") / pair.new.name
-        return stem.with_suffix(".bmap"), stem.with_name(f"{stem.name}.gz")
+    def _bmap(self, pair: Pair) -> Path:
+        return home("bmaptool") / f"{pair.new.stem}.bmap"
+
+
+def gzipped(image: Path) -> Path:
+    """The whole image as a gzip file below ``PUBLISHED``, made once."""
+    product = home("images") / f"{image.name}.gz"
+    if not product.exists():
+        arriving = product.with_name(product.name + ".new")
+        with arriving.open("wb") as file:
+            subprocess.run(["gzip", "-6", "-c", image], stdout=file, check=True)
+        arriving.replace(product)
+    return product
 
 
 def _number(ran: Ran, pattern: str) -> int:
