@@ -90,7 +90,7 @@ bench: images ## measure on this machine: start, update by phase, sizes, least m
 
 .PHONY: bench-transfer
 bench-transfer: setup ## block sizes and peers on real pairs of 1 GiB images: bytes, requests, time, memory; needs root
-	@$(PY) -c 'import fastcdc, zstandard' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -e '.[lab,dev,bench]'
+	@$(PY) -c 'import fastcdc' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -e '.[store,lab,dev,bench]'
 	@$(PY) -m qemu_lab.bench.transfer
 
 .PHONY: fuzz

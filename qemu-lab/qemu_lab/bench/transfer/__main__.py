@@ -51,7 +51,7 @@ def main() -> int:
     lacking = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if lacking:
         sys.stderr.write(
-            f"transfer: Python has no {', '.join(lacking)}: pip install -e '.[bench]'\n"
+            f"transfer: Python has no {', '.join(lacking)}: pip install -e '.[store,bench]'\n"
         )
         return 1
     try:
