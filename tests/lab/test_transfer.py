@@ -6,7 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootsvc.units import KIB
+from bootsvc.units import KIB, MIB
+from qemu_lab.bench.transfer.bundles import squashfs_bytes
 from qemu_lab.bench.transfer.counting import (
     DIGEST_SIZE,
     NODE_FANOUT,
@@ -20,6 +21,7 @@ from qemu_lab.bench.transfer.counting import (
     missing,
     total,
 )
+from qemu_lab.bench.transfer.results import Result, peers_table
 
 SIZE = 4 * KIB
 
@@ -110,3 +112,20 @@ def test_of_an_index_that_is_the_same_only_the_root_is_fetched() -> None:
 def test_of_an_index_without_an_old_one_all_is_fetched() -> None:
     pieces = [Piece(at, 1, at.to_bytes(DIGEST_SIZE, "big"), is_zero=False) for at in range(300)]
     assert differing_index_size([], pieces) == (300 + 3) * DIGEST_SIZE
+
+
+def test_a_contender_that_could_not_run_is_in_the_table_with_its_reason() -> None:
+    ran = Result("casync", "A", 3 * MIB, 7, 4.0, 2.0, 64 * MIB)
+    table = peers_table([ran, Result("other", "A", note="not run: apt-get install other")])
+    _, first, second = (line.split() for line in table.splitlines())
+    assert first == ["casync", "A", "3.00", "7", "4.0", "2.00", "64.00"]
+    assert second[:7] == ["other", "A", "-", "-", "-", "-", "-"]
+    assert " ".join(second[7:]) == "not run: apt-get install other"
+
+
+def test_a_peer_fetches_each_compressed_block_that_it_touches_once() -> None:
+    half = 64 * KIB
+    file = memoryview(os.urandom(2 * half) + bytes(2 * half) + os.urandom(2 * half))
+    pieces = [Piece(at, SIZE, b"", is_zero=False) for at in (0, SIZE, 4 * half)]
+    assert squashfs_bytes(file, pieces) == 4 * half  # random bytes are stored as they are
+    assert squashfs_bytes(file, [Piece(2 * half, SIZE, b"", is_zero=True)]) < KIB

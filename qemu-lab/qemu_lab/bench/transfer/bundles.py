@@ -11,10 +11,9 @@ from pathlib import Path
 from bootsvc.units import KIB
 from qemu_lab.bench.transfer.contender import TARGET, Fetched
 from qemu_lab.bench.transfer.counting import Piece, cut_fixed, missing
-from qemu_lab.bench.transfer.measured import PeerError, timed
+from qemu_lab.bench.transfer.measured import PeerError, mapped, timed
 from qemu_lab.bench.transfer.pairs import Pair
 from qemu_lab.bench.transfer.peers import LOG, gzipped, home, over_http, server_for
-from qemu_lab.bench.transfer.study import mapped
 from qemu_lab.images.tools import run
 
 RAUC_BLOCK = 4 * KIB

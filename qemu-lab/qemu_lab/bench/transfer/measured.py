@@ -1,7 +1,8 @@
-"""Running a peer's program: seconds and peak memory; and the web server that it fetches from."""
+"""Running a peer's program: seconds and peak memory; the web server that it fetches from; files."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bootsvc.units import KIB
 from qemu_lab.errors import ExpectationError, LabError
 
 
@@ -49,28 +51,29 @@ def timed(
         PeerError: it ended with an error.
     """
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
+    # A child counts the memory that its parent had before exec; GNU time, between them, has little.
+    usage = log.with_suffix(".usage")
     began = time.perf_counter()
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command,
+        done = subprocess.run(
+            ["time", "--quiet", "--format=%M", f"--output={usage}", *command],
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
+            check=False,
         )
-        # Not wait(): only wait4 tells what this one child used.
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
     if target is not None and target.exists():
         flush(target)
     seconds = time.perf_counter() - began
     output = log.read_text(encoding="utf-8", errors="replace")
-    if process.returncode != 0:
+    if done.returncode != 0:
         tail = "\n  ".join(output.replace("\r", "\n").strip().splitlines()[-8:])
         name = Path(str(command[0])).name
-        raise PeerError(f"{name} ended with code {process.returncode} ({log}):\n  {tail}")
-    return Ran(seconds, usage.ru_maxrss * 1024, output)
+        raise PeerError(f"{name} ended with code {done.returncode} ({log}):\n  {tail}")
+    peak_kib = int(usage.read_text(encoding="ascii").split()[-1])
+    return Ran(seconds, peak_kib * KIB, output)
 
 
 def flush(path: Path) -> None:
@@ -191,6 +194,17 @@ http {{
     server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """The bytes of a file, not read before they are looked at."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages:
+        view = memoryview(pages)
+        try:
+            yield view
+        finally:
+            view.release()
 
 
 def equal(first: Path, second: Path) -> bool:

@@ -26,17 +26,19 @@ class Result:
 
     contender: str
     pair: str
-    fetched: int | None
-    requests: int | None
-    seconds: float | None
-    dd_seconds: float
-    peak_bytes: int | None
+    fetched: int | None = None
+    requests: int | None = None
+    seconds: float | None = None
+    dd_seconds: float | None = None
+    peak_bytes: int | None = None
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
         """Seconds in copies of the image by dd."""
-        return None if self.seconds is None else self.seconds / self.dd_seconds
+        if self.seconds is None or self.dd_seconds is None:
+            return None
+        return self.seconds / self.dd_seconds
 
 
 def study_table(rows: Iterable[Row]) -> str:

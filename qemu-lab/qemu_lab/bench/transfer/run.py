@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from qemu_lab.bench.transfer.contender import TARGET, Contender
 from qemu_lab.bench.transfer.measured import PeerError, dd_seconds, equal, version_of
 from qemu_lab.bench.transfer.pairs import Pair
 from qemu_lab.bench.transfer.peers import Bmaptool, Casync, Rsync, Xdelta, Zchunk, Zsync
-from qemu_lab.bench.transfer.results import Result
+from qemu_lab.bench.transfer.results import Result, peers_table
 from qemu_lab.errors import LabError
 from qemu_lab.images.tools import say
 
@@ -44,8 +45,8 @@ def chosen(names: Sequence[str] | None) -> list[Contender]:
 
 
 def packages(contenders: Sequence[Contender]) -> list[str]:
-    """Debian packages that they need, each once."""
-    return sorted({name for one in contenders for name in one.packages})
+    """Debian packages that they and the measuring need, each once."""
+    return sorted({"time", *(name for one in contenders for name in one.packages)})
 
 
 def measure(contenders: Sequence[Contender], pairs: Sequence[Pair], scratch: Path) -> list[Result]:
@@ -58,25 +59,27 @@ def measure(contenders: Sequence[Contender], pairs: Sequence[Pair], scratch: Pat
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             results.append(_one(contender, pair, folder))
+            say(peers_table(results[-1:]).splitlines()[-1])
             shutil.rmtree(folder)
     return results
 
 
 def _one(contender: Contender, pair: Pair, folder: Path) -> Result:
-    lacking = [name for name in contender.packages if version_of(name) == "missing"]
-    dd = dd_seconds(pair.new, folder / "dd.img")
-    (folder / "dd.img").unlink()
     try:
+        lacking = [name for name in packages([contender]) if version_of(name) == "missing"]
         if lacking:
             raise PeerError(f"apt-get install {' '.join(lacking)}")
         contender.publish(pair)
-        pair.old.read_bytes()  # the cache has it: times are without the disk's first reading
+        # The cache has the old image then: times are without the disk's first reading.
+        subprocess.run(["cat", pair.old], stdout=subprocess.DEVNULL, check=True)
+        dd = dd_seconds(pair.new, folder / "dd.img")
+        (folder / "dd.img").unlink()
         got = contender.fetch(pair, folder)
         if not equal(folder / TARGET, pair.new):
             raise PeerError(f"made another image than {pair.new.name}")
-    except LabError as error:
+    except (LabError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())
-        return Result(contender.name, pair.name, None, None, None, dd, None, f"not run: {reason}")
+        return Result(contender.name, pair.name, note=f"not run: {reason}")
     return Result(
         contender.name,
         pair.name,

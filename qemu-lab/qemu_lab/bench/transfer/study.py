@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fastcdc
 import zstandard
 
 from bootsvc.units import KIB, MIB
@@ -26,6 +23,7 @@ from qemu_lab.bench.transfer.counting import (
     missing,
     total,
 )
+from qemu_lab.bench.transfer.measured import mapped
 from qemu_lab.bench.transfer.pairs import Pair
 
 FRAME_SIZES = (64 * KIB, 256 * KIB, MIB, 4 * MIB)
@@ -56,6 +54,8 @@ class Cut:
         """All pieces of *image*."""
         if not self.by_content:
             return cut_fixed(image, self.size)
+        import fastcdc  # late: only this benchmark needs it, and the tests of the rest do not
+
         chunks = fastcdc.fastcdc(image, self.size // 4, self.size, self.size * 4)
         return cut(image, (chunk.offset + chunk.length for chunk in chunks))
 
@@ -112,17 +112,6 @@ def measure(pairs: Sequence[Pair], say: Callable[[str], None]) -> list[Row]:
                         cuts[path] = _timed_cut(way, path)
                 rows.append(_row(pair, way, cuts[pair.old], cuts[pair.new], new))
     return sorted(rows, key=lambda row: row.pair)  # stable: the ways stay in their order
-
-
-@contextmanager
-def mapped(path: Path) -> Iterator[memoryview]:
-    """The bytes of a file, not read before they are looked at."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages:
-        view = memoryview(pages)
-        try:
-            yield view
-        finally:
-            view.release()
 
 
 def _timed_cut(way: Cut, path: Path) -> tuple[list[Piece], float]:
