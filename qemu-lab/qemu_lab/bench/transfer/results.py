@@ -45,17 +45,14 @@ def study_table(rows: Iterable[Row]) -> str:
     """Block sizes: a line for each way to cut and pair, amounts in MiB."""
     header = ["pair", "cut", "pieces", "changed", "missing", "requests", "index", "differing"]
     header += [f"z{FAST} {_frame(size)}" for size in (STREAM, *FRAME_SIZES)]
-    header += [f"z{STRONG} {_frame(size)}" for size in (STREAM, *FRAME_SIZES)]
-    header += ["seconds"]
+    header += [f"z{STRONG} {_frame(MIB)}", "seconds"]
     lines = []
     for row in rows:
         line = [row.pair, row.cut, f"{row.pieces:,}", _mib(row.changed), _mib(row.missing)]
         line += [f"{row.requests:,}", _mib(row.index), _mib(row.index_differing)]
-        for level in (FAST, STRONG):
-            mark = "e" if level in row.estimated else ""
-            amounts = row.compressed.get(level, {})
-            sizes = (amounts.get(size) for size in (STREAM, *FRAME_SIZES))
-            line += [_mib(amount) + mark if amount is not None else "-" for amount in sizes]
+        fast, strong = (row.compressed.get(level, {}) for level in (FAST, STRONG))
+        line += [_mib(fast.get(size)) for size in (STREAM, *FRAME_SIZES)]
+        line += [_mib(strong.get(MIB)) + ("e" if STRONG in row.estimated else "")]
         lines.append([*line, f"{row.seconds:.1f}"])
     return columns(header, lines)
 

@@ -31,7 +31,7 @@ STREAM = 0
 """Stands for one compressed stream over all that is fetched: the least that compression can do."""
 
 FAST, STRONG = 3, 19
-SAMPLE = 32 * MIB
+SAMPLE = 8 * MIB
 """Of what is more, the strong level compresses every n-th frame, and the rest is estimated."""
 
 
@@ -64,8 +64,8 @@ CUTS = (
     *(Cut(f"fixed {size} KiB", size * KIB, by_content=False) for size in (4, 16, 64, 256)),
     *(Cut(f"content {size} KiB", size * KIB, by_content=True) for size in (4, 16, 64, 256)),
 )
-STRONG_CUTS = ("fixed 4 KiB", "content 64 KiB")
-"""Those that are worth the time of the strong level."""
+DETAILED_CUTS = ("fixed 4 KiB", "content 64 KiB")
+"""Those that are worth the time of every frame size and of the strong level (1 MiB frames)."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _row(
     began = time.process_time()
     absent = missing(before, after)
     seconds = old[1] + new[1] + time.process_time() - began
-    compressed, estimated = _compressed(image, absent, is_strong=way.name in STRONG_CUTS)
+    compressed, estimated = _compressed(image, absent, is_detailed=way.name in DETAILED_CUTS)
     return Row(
         pair=pair.name,
         cut=way.name,
@@ -149,21 +149,17 @@ def _row(
 
 
 def _compressed(
-    image: memoryview, pieces: Sequence[Piece], *, is_strong: bool
+    image: memoryview, pieces: Sequence[Piece], *, is_detailed: bool
 ) -> tuple[dict[int, dict[int, int]], tuple[int, ...]]:
-    fast = {size: _in_frames(image, pieces, size, FAST, 1) for size in FRAME_SIZES}
+    sizes = FRAME_SIZES if is_detailed else (MIB,)
+    fast = {size: _in_frames(image, pieces, size, FAST, 1) for size in sizes}
     fast[STREAM] = _in_one_stream(image, pieces, FAST)
-    if not is_strong:
+    if not is_detailed:
         return {FAST: fast}, ()
     every = -(-total(pieces) // SAMPLE) or 1
-    strong = {}
-    for size in FRAME_SIZES:
-        sample = [_in_frames(image, pieces, size, level, every) for level in (STRONG, FAST)]
-        strong[size] = round(fast[size] * sample[0] / sample[1]) if sample[1] else 0
-    if every == 1:
-        strong[STREAM] = _in_one_stream(image, pieces, STRONG)
-        return {FAST: fast, STRONG: strong}, ()
-    return {FAST: fast, STRONG: strong}, (STRONG,)
+    strong, same = (_in_frames(image, pieces, MIB, level, every) for level in (STRONG, FAST))
+    estimate = round(fast[MIB] * strong / same) if same else 0
+    return {FAST: fast, STRONG: {MIB: estimate}}, (STRONG,) if every > 1 else ()
 
 
 def _in_frames(
