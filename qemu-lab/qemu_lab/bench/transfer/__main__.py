@@ -77,6 +77,7 @@ def _measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     changes = pairs.CHANGES.read_text(encoding="utf-8").splitlines()
     document: dict[str, Any] = {"conditions": conditions, "packages_changed": changes}
     text = [f"{name}: {value}" for name, value in conditions.items()]
+    text += [f"pair {pair.name}: {pair.what}" for pair in chosen]
     text.append(f"packages that differ between the two versions: {len(changes)}")
     if "blocks" in parts:
         rows = study.measure(chosen, lambda words: say(f"{words} ..."))

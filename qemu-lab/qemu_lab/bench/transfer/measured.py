@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,14 +43,13 @@ def timed(
     *,
     log: Path,
     cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
 ) -> Ran:
     """Run a program to its end and flush *target*.
 
     Raises:
         PeerError: it ended with an error.
     """
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     # A child counts the memory that its parent had before exec; GNU time, between them, has little.
     usage = log.with_suffix(".usage")
     began = time.perf_counter()

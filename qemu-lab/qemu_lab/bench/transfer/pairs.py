@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from qemu_lab.images.apt_sources import (
     codename_of_this_machine,
     suites_of_this_machine,
 )
+from qemu_lab.images.debian import installed_packages
 from qemu_lab.images.errors import ImageBuildError
 from qemu_lab.images.tools import BUILD, mebibytes, run, step
 
@@ -150,23 +150,11 @@ def _debootstrap(codename: str, sources: tuple[Source, ...], target: Path) -> No
 
 
 def _record_changes() -> None:
-    old, new = (_installed(_tar(version)) for version in ("v1", "v2"))
+    old, new = (installed_packages(_tar(version)) for version in ("v1", "v2"))
     lines = changed(old, new)
     if not lines:
         raise ImageBuildError("v2 would be the same as v1: apt's updates have nothing newer")
     CHANGES.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _installed(tar: Path) -> dict[str, str]:
-    with tarfile.open(tar) as archive:
-        status = archive.extractfile("./var/lib/dpkg/status")
-        text = status.read().decode() if status else ""
-    packages: dict[str, str] = {}
-    for paragraph in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line[:40])
-        if fields.get("Status") == "install ok installed":
-            packages[fields["Package"]] = fields["Version"]
-    return packages
 
 
 @contextmanager
