@@ -20,7 +20,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help
 help: ## show this list
 	@echo "usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## install what is missing: Debian packages (says which and why first; sudo if not root), .venv
@@ -87,6 +87,11 @@ lab: setup ## start DISK=... in a virtual machine, its serial console in this te
 .PHONY: bench
 bench: images ## measure on this machine: start, update by phase, sizes, least memory
 	@$(PY) -m qemu_lab.bench
+
+.PHONY: bench-transfer
+bench-transfer: setup ## block sizes and peers on real pairs of 1 GiB images: bytes, requests, time, memory; needs root
+	@$(PY) -c 'import fastcdc' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -e '.[store,lab,dev,bench]'
+	@$(PY) -m qemu_lab.bench.transfer
 
 .PHONY: fuzz
 fuzz: setup ## coverage-guided fuzzing of every parser for SECONDS=... each, or of TARGET=... alone

@@ -196,7 +196,7 @@ def _make_base(request: Request, base: Base) -> None:
             *(source.line for source in base.suites),
         ]
         run(command, log=_log(request, f"{base.name}-base"), env=_environment(request))
-        packages = _installed_packages(arriving)
+        packages = installed_packages(arriving)
         _packages_file(request, base).write_text(
             "".join(f"{name} {version}\n" for name, version in sorted(packages.items())),
             encoding="utf-8",
@@ -241,7 +241,8 @@ def _log(request: Request, name: str) -> Path:
     return request.images / "logs" / f"{name}.log"
 
 
-def _installed_packages(tar: Path) -> dict[str, str]:
+def installed_packages(tar: Path) -> dict[str, str]:
+    """Package -> version of what is installed in the archive of a system."""
     with tarfile.open(tar) as archive:
         status = archive.extractfile("./var/lib/dpkg/status")
         text = status.read().decode() if status else ""
