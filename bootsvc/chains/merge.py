@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -31,7 +30,7 @@ from bootsvc.chains.chain_files import (
     read_chain,
 )
 from bootsvc.chains.qcow2_file import read_file, write_information
-from bootsvc.chains.qemu_img import Disk
+from bootsvc.chains.qemu_img import Disk, OnProgress
 from bootsvc.errors import ChainError, MergeError, StorageError
 from bootsvc.formats.check_information import (
     DIGEST_SIZE,
@@ -45,9 +44,6 @@ from bootsvc.units import MIB, describe_size
 
 DEFAULT_LIMIT = 5
 """Files of a chain, base included, beyond which a merge is due (N2)."""
-
-OnProgress = Callable[[str, int, int], None]
-"""Told the work under way, and its bytes done and in all."""
 
 _MARGIN = 16 * MIB
 """Room for tables of the new file."""
