@@ -215,16 +215,21 @@ def _information(
     """What the new file says of itself."""
     mark = secrets.token_bytes(DIGEST_SIZE)
     parent = None if to is MergeTo.BASE else _own(chain.files[0])
+    below = None if to is MergeTo.BASE else _identity(chain.files[0])
     top = chain.files[-1]
     if manifest is not None:
         version = parse_manifest(manifest)
         own = information_of(version.number, version.lineage, name)
         if to is MergeTo.INCREMENT and parent is None:
             return None
-        return last_of_chain(own, parent, identity_of(manifest), mark)
+        return last_of_chain(own, parent, identity_of(manifest), mark, below)
     if top.information is None or (to is MergeTo.INCREMENT and parent is None):
         return None
-    return replace(top.information, parent=parent, next=mark, is_last=True)
+    return replace(top.information, parent=parent, next=mark, is_last=True, parent_identity=below)
+
+
+def _identity(file: ChainFile) -> bytes | None:
+    return file.identity or (file.information.identity if file.information else None)
 
 
 def _own(file: ChainFile) -> bytes | None:
