@@ -65,6 +65,11 @@ class ChainFile:
         """The file's name within its folder."""
         return self.path.name
 
+    def held(self) -> HeldFile:
+        """The file as the strategy takes it."""
+        manifest = self.manifest
+        return HeldFile(self.identity, self.information, manifest.parent if manifest else None)
+
     @property
     def expected(self) -> bytes | None:
         """The information that its manifest and name give; None without a manifest."""
@@ -107,7 +112,7 @@ class Chain:
 
     def held_files(self) -> tuple[HeldFile, ...]:
         """The files as the strategy takes them."""
-        return tuple(HeldFile(file.identity, file.information) for file in self.files)
+        return tuple(file.held() for file in self.files)
 
     def versions(self) -> tuple[Version, ...]:
         """The files' versions, of those that have a manifest, as the strategy takes them."""
@@ -187,16 +192,15 @@ def read_chain(top: Path) -> Chain:
 
 def repair_information(chain: Chain) -> tuple[tuple[str, CheckInformation, bool], ...]:
     """Have every file say what the manifests beside the chain give: its name, the information, and
-    whether it was written. The last file keeps its end mark.
+    whether it was written. The last file keeps its end mark. What is missing or damaged is put
+    back; what contradicts the manifests is not, for the file may be another than they say.
 
     Raises:
-        BrokenChainError: a file has no manifest, or no way to its base.
+        BrokenChainError: a file has no manifest, or the chain is not whole.
         StorageError, FormatError, UnsupportedDiskError, DiskFileInUseError: as
             ``write_information``.
     """
-    for trouble in chain.troubles:
-        if trouble.fault not in (Fault.OTHER_INFORMATION, Fault.WRONG_PARENT, Fault.FOREIGN):
-            chain.demand_whole()
+    chain.demand_whole()
     return tuple(
         (file.name, information, write_information(file.path, information).is_changed)
         for file, information in list(_wanted(chain.files))
@@ -217,7 +221,8 @@ def _wanted(files: tuple[ChainFile, ...]) -> Iterable[tuple[ChainFile, CheckInfo
     for index, file in enumerate(files):
         parent = expected[index - 1] if index else None
         mark = _end_mark(file)
-        information = last_of_chain(expected[index], parent, file.identity, mark)
+        below = files[index - 1].identity if index else None
+        information = last_of_chain(expected[index], parent, file.identity, mark, below)
         if index + 1 < len(files):
             information = information.followed_by(expected[index + 1])
         yield file, information
@@ -329,7 +334,7 @@ def _information_troubles(files: list[ChainFile]) -> Iterable[Trouble]:
     if len(lineages) > 1:
         yield Trouble(Fault.FOREIGN, files[-1].name, "its files belong to several lineages")
         return
-    broken = check_pairs([HeldFile(file.identity, file.information) for file in files])
+    broken = check_pairs([file.held() for file in files])
     if broken is not None:
         index, fault = broken
         text = "its check information does not fit the file below it"

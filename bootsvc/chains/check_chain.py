@@ -22,7 +22,6 @@ class Fault(Enum):
     FOREIGN = "foreign"
     STANDS_TWICE = "stands twice"
     OTHER_INFORMATION = "other check information"
-    NO_INFORMATION = "no check information"
     OUTSIDE = "parent outside the folder"
     UNREADABLE = "not usable"
     TOO_LONG = "too long"
@@ -109,23 +108,30 @@ class HeldFile:
     Attributes:
         identity: of the manifest that the client keeps beside it; None where it has none.
         information: what the file itself says; None where it says nothing, or something damaged.
+        parent: identity of the version before, as the manifest has it; None where it has none.
     """
 
     identity: bytes | None
     information: CheckInformation | None
+    parent: bytes | None = None
 
 
 def check_pairs(files: Sequence[HeldFile]) -> tuple[int, Fault] | None:
     """The first file of a chain, base first, whose check information breaks it, and how.
 
-    A file's own information must be the parent that the file above names, and its identity the one
-    of the manifest beside it. The next file's information is not asked: after a merge a base has
-    more than one file above it (F2.5). What says nothing is not believed and breaks nothing: the
-    manifest counts.
+    A file's own information must be the parent that the file above names, its identity the one of
+    the manifest beside it, and the identity below it the one that it was made upon: the same number
+    and name with other content is another parent (S2.2). The next file's information is not asked:
+    after a merge a base has more than one file above it (F2.5). Where a file says nothing, its
+    manifest alone is asked.
     """
     below: CheckInformation | None = None
     for index, file in enumerate(files):
         here = file.information
+        wanted = file.parent if here is None else here.parent_identity
+        identity_below = files[index - 1].identity if index else None
+        if None not in (wanted, identity_below) and wanted != identity_below:
+            return index, Fault.WRONG_PARENT
         if here is None:
             below = None
             continue

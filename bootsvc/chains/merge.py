@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -31,7 +30,7 @@ from bootsvc.chains.chain_files import (
     read_chain,
 )
 from bootsvc.chains.qcow2_file import read_file, write_information
-from bootsvc.chains.qemu_img import Disk
+from bootsvc.chains.qemu_img import Disk, OnProgress
 from bootsvc.errors import ChainError, MergeError, StorageError
 from bootsvc.formats.check_information import (
     DIGEST_SIZE,
@@ -45,9 +44,6 @@ from bootsvc.units import MIB, describe_size
 
 DEFAULT_LIMIT = 5
 """Files of a chain, base included, beyond which a merge is due (N2)."""
-
-OnProgress = Callable[[str, int, int], None]
-"""Told the work under way, and its bytes done and in all."""
 
 _MARGIN = 16 * MIB
 """Room for tables of the new file."""
@@ -219,16 +215,21 @@ def _information(
     """What the new file says of itself."""
     mark = secrets.token_bytes(DIGEST_SIZE)
     parent = None if to is MergeTo.BASE else _own(chain.files[0])
+    below = None if to is MergeTo.BASE else _identity(chain.files[0])
     top = chain.files[-1]
     if manifest is not None:
         version = parse_manifest(manifest)
         own = information_of(version.number, version.lineage, name)
         if to is MergeTo.INCREMENT and parent is None:
             return None
-        return last_of_chain(own, parent, identity_of(manifest), mark)
+        return last_of_chain(own, parent, identity_of(manifest), mark, below)
     if top.information is None or (to is MergeTo.INCREMENT and parent is None):
         return None
-    return replace(top.information, parent=parent, next=mark, is_last=True)
+    return replace(top.information, parent=parent, next=mark, is_last=True, parent_identity=below)
+
+
+def _identity(file: ChainFile) -> bytes | None:
+    return file.identity or (file.information.identity if file.information else None)
 
 
 def _own(file: ChainFile) -> bytes | None:

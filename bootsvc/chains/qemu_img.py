@@ -36,6 +36,9 @@ _LEAKS = 3
 OnShare = Callable[[float], None]
 """Told the share that is done, 0.0 to 1.0."""
 
+OnProgress = Callable[[str, int, int], None]
+"""Told the work under way, and its bytes done and in all."""
+
 
 def ignore_share(_share: float) -> None:
     """For those who do not want to know."""

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bootsvc.chains import qemu_img
 from bootsvc.chains.chain_files import Chain
-from bootsvc.chains.qemu_img import Disk
+from bootsvc.chains.qemu_img import Disk, OnProgress
 from bootsvc.errors import StorageError
 from bootsvc.formats.manifest import Manifest
 from bootsvc.storage.device import CHUNK_SIZE
 from bootsvc.units import SECTOR_SIZE
-
-OnProgress = Callable[[str, int, int], None]
-"""Told the work under way, and its bytes done and in all."""
 
 
 def find_damage(

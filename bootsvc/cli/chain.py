@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
-from bootsvc.cli.output import show, show_json, show_note
+from bootsvc.cli.output import Progress, show, show_json, show_note
 from bootsvc.cli.parsing import Groups, natural, new_command, new_group
 from bootsvc.units import describe_size
 
@@ -46,6 +47,26 @@ written.
 example:
   bootsvc chain repair images/
 """
+
+
+class Stages:
+    """Shows one piece of work after another, each with a bar of its own."""
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+
+    def update(self, work: str, done: int, total: int) -> None:
+        """``done`` of ``total`` bytes of ``work``; other work than before begins a new bar."""
+        if self.bar is None or self.bar.work != work:
+            self.end()
+            self.bar = Progress(work, total, sys.stderr)
+        self.bar.tick(done - self.bar.done)
+
+    def end(self) -> None:
+        """No more work follows."""
+        if self.bar is not None:
+            self.bar.end()
+            self.bar = None
 
 
 def add_commands(groups: Groups) -> None:
@@ -116,12 +137,11 @@ def run_check(args: argparse.Namespace) -> ExitCode:
     """Check all chains at a path; FAILED where anything is wrong."""
     from bootsvc.chains.chain_files import read_chains
     from bootsvc.chains.verify import find_damage
-    from bootsvc.cli.disk import Shown
 
     found: list[tuple[str, str]] = []
     chains = read_chains(args.path)
     for chain in chains:
-        shown = Shown()
+        shown = Stages()
         try:
             found += find_damage(chain, shown.update, with_content=not args.no_content)
         finally:
@@ -140,7 +160,6 @@ def run_merge(args: argparse.Namespace) -> ExitCode:
     """Merge the one chain at a path."""
     from bootsvc.chains.chain_files import read_manifest
     from bootsvc.chains.merge import MergeTo, is_due, merge
-    from bootsvc.cli.disk import Shown
     from bootsvc.errors import StorageError
 
     chain = _only_chain(args.path)
@@ -156,7 +175,7 @@ def run_merge(args: argparse.Namespace) -> ExitCode:
         manifest = read_manifest(args.manifest)
         if manifest is None:
             raise StorageError(f"{args.manifest}: no such file")
-    shown = Shown()
+    shown = Stages()
     try:
         merged = merge(chain, args.name, to=to, manifest=manifest, on_progress=shown.update)
     finally:

@@ -2,20 +2,21 @@
 
 A version's *information* is SHA-256 over its number as text, its lineage and its file's name, each
 in UTF-8 behind its length as a 32-bit number (F2.8). A file holds its own, its parent's and the
-next file's, and the identity of the manifest that it belongs to (F2.1, F2.3). It says which file
-this claims to be; what its content is, the manifest alone proves.
+next file's, and the identities of its own manifest and its parent's (F2.1, F2.3). It says which
+file this claims to be; what its content is, the manifest alone proves.
 
 offset size field
      0    8 magic           "BSVCCHK" and a zero byte
      8    2 format_version  1
     10    2 flags           bit 0: there is a parent; bit 1: next is an end mark
-    12    4 length          160
+    12    4 length          192
     16   32 own             information of this version
     48   32 parent          of the version below, zeros for a base
     80   32 next            of the file above, or the end mark: random bytes
    112   32 identity        of the manifest, zeros where none is known
-   144   12 reserved        zero
-   156    4 crc             CRC-32 of bytes 0..155
+   144   32 parent_identity of the manifest of the version below, zeros as in identity
+   176   12 reserved        zero
+   188    4 crc             CRC-32 of bytes 0..187
 
 The last file's end mark is no information of any version, and no part of equality (F2.5).
 """
@@ -33,7 +34,7 @@ from bootsvc.formats._codec import crc32, parse_struct
 from bootsvc.formats.qcow2 import OUR_MAGIC
 
 FORMAT_VERSION = 1
-SIZE = 160
+SIZE = 192
 DIGEST_SIZE = 32
 MAX_TEXT_SIZE = 1024
 """Bytes of a version's number, lineage or name in UTF-8."""
@@ -50,6 +51,7 @@ LAYOUT = Struct(
     "parent" / Bytes(DIGEST_SIZE),
     "next" / Bytes(DIGEST_SIZE),
     "identity" / Bytes(DIGEST_SIZE),
+    "parent_identity" / Bytes(DIGEST_SIZE),
     "reserved" / Bytes(12),
 )
 
@@ -64,6 +66,7 @@ class CheckInformation:
         identity: of the manifest that it belongs to; None where none is known.
         next: information of the file above, or random bytes where ``is_last``.
         is_last: no file above is known: ``next`` is an end mark.
+        parent_identity: identity of the version below; None for a base, or where none is known.
     """
 
     own: bytes
@@ -71,6 +74,7 @@ class CheckInformation:
     identity: bytes | None
     next: bytes = field(compare=False)
     is_last: bool = field(compare=False)
+    parent_identity: bytes | None = None
 
     @property
     def pair(self) -> tuple[bytes, bytes | None]:
@@ -102,7 +106,11 @@ def information_of(number: int, lineage: str, name: str) -> bytes:
 
 
 def last_of_chain(
-    own: bytes, parent: bytes | None, identity: bytes | None, end_mark: bytes
+    own: bytes,
+    parent: bytes | None,
+    identity: bytes | None,
+    end_mark: bytes,
+    parent_identity: bytes | None = None,
 ) -> CheckInformation:
     """What the newest file of a chain holds. ``end_mark``: 32 random bytes.
 
@@ -111,11 +119,13 @@ def last_of_chain(
     """
     if end_mark in (own, parent, _NONE):
         raise FieldError("check information: the end mark is another value's, not random")
-    return CheckInformation(own, parent, identity, end_mark, is_last=True)
+    return CheckInformation(
+        own, parent, identity, end_mark, is_last=True, parent_identity=parent_identity
+    )
 
 
 def build_information(information: CheckInformation) -> bytes:
-    """The 160 bytes of ``information``. Raises FieldError: a value has not 32 bytes, or is zero."""
+    """The 192 bytes of ``information``. Raises FieldError: a value has not 32 bytes, or is zero."""
     _check(information)
     body = bytes(
         LAYOUT.build(
@@ -128,6 +138,7 @@ def build_information(information: CheckInformation) -> bytes:
                 "parent": information.parent or _NONE,
                 "next": information.next,
                 "identity": information.identity or _NONE,
+                "parent_identity": information.parent_identity or _NONE,
                 "reserved": bytes(12),
             }
         )
@@ -153,7 +164,8 @@ def parse_information(data: bytes) -> CheckInformation:
     if (fields.format_version, fields.length) != (FORMAT_VERSION, SIZE):
         raise FieldError(f"check information: format version {fields.format_version} is unknown")
     has_parent = bool(fields.flags & _HAS_PARENT)
-    if fields.flags & ~(_HAS_PARENT | _IS_END) or (not has_parent and fields.parent != _NONE):
+    below = (fields.parent, fields.parent_identity)
+    if fields.flags & ~(_HAS_PARENT | _IS_END) or (not has_parent and below != (_NONE, _NONE)):
         raise FieldError("check information: its flags do not fit its values")
     information = CheckInformation(
         own=fields.own,
@@ -161,15 +173,18 @@ def parse_information(data: bytes) -> CheckInformation:
         identity=fields.identity if fields.identity != _NONE else None,
         next=fields.next,
         is_last=bool(fields.flags & _IS_END),
+        parent_identity=fields.parent_identity if fields.parent_identity != _NONE else None,
     )
     _check(information)
     return information
 
 
 def _check(information: CheckInformation) -> None:
-    values = (information.own, information.parent, information.identity, information.next)
-    for value in values:
+    identities = (information.identity, information.parent_identity)
+    for value in (information.own, information.parent, information.next, *identities):
         if value is not None and (len(value) != DIGEST_SIZE or value == _NONE):
             raise FieldError("check information: a value is not 32 bytes, or all zeros")
+    if information.parent is None and information.parent_identity is not None:
+        raise FieldError("check information: a base has no version below it")
     if information.next in (information.own, information.parent):
         raise FieldError("check information: the file is said to stand above itself")

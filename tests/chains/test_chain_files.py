@@ -203,6 +203,20 @@ def foreign_base(chain: Published) -> None:
     shutil.copy(other.path(1), chain.path(1))
 
 
+def foreign_base_that_says_the_same(chain: Published) -> None:
+    """As above, its manifest with it: only the identity below the second file tells (S2.2)."""
+    foreign_base(chain)
+    shutil.copy(chain.folder.parent / "other" / "v1.qcow2.manifest", chain.folder)
+
+
+def foreign_base_below_a_file_that_says_nothing(chain: Published) -> None:
+    foreign_base_that_says_the_same(chain)
+    head = bytearray(chain.path(2).read_bytes()[: qcow2.MAX_HEADER_SIZE])
+    head[3072 : 3072 + INFORMATION_SIZE] = bytes(INFORMATION_SIZE)
+    with chain.path(2).open("r+b") as file:
+        file.write(qcow2.applied(bytes(head), qcow2.ours_removed(bytes(head))))
+
+
 def swapped_file(chain: Published) -> None:
     """A file under the name of another version."""
     shutil.copy(chain.path(3), chain.path(2))
@@ -237,6 +251,8 @@ BROKEN: dict[Callable[[Published], None], Fault] = {
     hole: Fault.HOLE,
     wrong_parent: Fault.WRONG_PARENT,
     foreign_base: Fault.OTHER_INFORMATION,
+    foreign_base_that_says_the_same: Fault.WRONG_PARENT,
+    foreign_base_below_a_file_that_says_nothing: Fault.WRONG_PARENT,
     swapped_file: Fault.OTHER_INFORMATION,
     path_outside: Fault.OUTSIDE,
     protocol: Fault.OUTSIDE,
@@ -253,6 +269,8 @@ def test_a_broken_chain_ends_in_its_reason(
     spoil(three)
     found = read_chain(three.path(3))
     assert BROKEN[spoil] in {one.fault for one in found.troubles}
+    with pytest.raises(BrokenChainError):
+        repair_information(found)
     with pytest.raises(BrokenChainError, match=BROKEN[spoil].value):
         found.demand_whole()
     assert read_chains(three.folder)

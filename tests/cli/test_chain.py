@@ -122,5 +122,17 @@ def test_what_is_no_chain_is_refused_with_its_own_code(
     assert "v2.qcow2: not usable" in capsys.readouterr().out
 
 
+def test_each_piece_of_work_has_a_bar_that_begins_at_nothing() -> None:
+    stages = chain_command.Stages()
+    seen = []
+    for work, done in (("merge", 50), ("merge", 100), ("compare", 10)):
+        stages.update(work, done, 100)
+        assert stages.bar
+        seen.append((stages.bar.work, stages.bar.done))
+    assert seen == [("merge", 50), ("merge", 100), ("compare", 10)]
+    stages.end()
+    assert stages.bar is None
+
+
 def test_the_default_limit_is_the_same_everywhere() -> None:
     assert chain_command.DEFAULT_LIMIT == merge.DEFAULT_LIMIT

@@ -22,24 +22,40 @@ from bootsvc.formats.check_information import (
 )
 
 LINEAGE = "0f5f3c63-4a53-4b3a-9c0f-2b6d3c1d0001"
-OWN, PARENT, NEXT, IDENTITY = (bytes([value]) * 32 for value in b"opni")
-MIDDLE = CheckInformation(OWN, PARENT, IDENTITY, NEXT, is_last=False)
+OWN, PARENT, NEXT, IDENTITY, BELOW = (bytes([value]) * 32 for value in b"opnib")
+MIDDLE = CheckInformation(OWN, PARENT, IDENTITY, NEXT, is_last=False, parent_identity=BELOW)
 GOLDEN = bytes.fromhex(
-    "4253564343484b0001000100a0000000" + "6f" * 32 + "70" * 32 + "6e" * 32 + "69" * 32 + "00" * 12
+    "4253564343484b0001000100c0000000"
+    + "6f" * 32
+    + "70" * 32
+    + "6e" * 32
+    + "69" * 32
+    + "62" * 32
+    + "00" * 12
 )
 
 
 def decode(data: bytes) -> dict[str, object]:
     """A second opinion, by ``struct`` and ``zlib`` alone."""
-    names = ("magic", "version", "flags", "length", "own", "parent", "next", "identity")
-    fields = dict(zip(names, struct.unpack_from("<8sHHI32s32s32s32s", data), strict=True))
-    assert struct.unpack_from("<I", data, 156)[0] == zlib.crc32(data[:156])
+    names = [
+        "magic",
+        "version",
+        "flags",
+        "length",
+        "own",
+        "parent",
+        "next",
+        "identity",
+        "parent_identity",
+    ]
+    fields = dict(zip(names, struct.unpack_from("<8sHHI32s32s32s32s32s", data), strict=True))
+    assert struct.unpack_from("<I", data, 188)[0] == zlib.crc32(data[:188])
     assert len(data) == fields["length"]
     return fields
 
 
 def resummed(data: bytes) -> bytes:
-    return data[:156] + struct.pack("<I", zlib.crc32(data[:156])) + data[160:]
+    return data[:188] + struct.pack("<I", zlib.crc32(data[:188])) + data[192:]
 
 
 def test_check_information_has_the_documented_bytes() -> None:
@@ -50,11 +66,12 @@ def test_check_information_has_the_documented_bytes() -> None:
         "magic": b"BSVCCHK\0",
         "version": 1,
         "flags": 1,
-        "length": 160,
+        "length": 192,
         "own": OWN,
         "parent": PARENT,
         "next": NEXT,
         "identity": IDENTITY,
+        "parent_identity": BELOW,
     }
 
 
@@ -105,11 +122,25 @@ digests = st.binary(min_size=32, max_size=32).filter(any)
 
 
 @settings(deadline=None)
-@given(digests, st.none() | digests, st.none() | digests, digests, st.booleans())
+@given(
+    digests,
+    st.none() | digests,
+    st.none() | digests,
+    st.none() | digests,
+    digests,
+    st.booleans(),
+)
 def test_whatever_is_allowed_survives_build_and_parse(
-    own: bytes, parent: bytes | None, identity: bytes | None, following: bytes, is_last: bool
+    own: bytes,
+    parent: bytes | None,
+    identity: bytes | None,
+    below: bytes | None,
+    following: bytes,
+    is_last: bool,
 ) -> None:
-    information = CheckInformation(own, parent, identity, following, is_last=is_last)
+    information = CheckInformation(
+        own, parent, identity, following, is_last=is_last, parent_identity=below if parent else None
+    )
     if following in (own, parent):
         with pytest.raises(FieldError):
             build_information(information)
@@ -149,6 +180,10 @@ WRONG = {
         FieldError,
     ),
     "a file above itself": (resummed(GOLDEN[:80] + OWN + GOLDEN[112:] + bytes(4)), FieldError),
+    "a version below a base": (
+        resummed(GOLDEN[:10] + b"\0\0" + GOLDEN[12:48] + bytes(32) + GOLDEN[80:] + bytes(4)),
+        FieldError,
+    ),
     "no information": (resummed(GOLDEN[:16] + bytes(32) + GOLDEN[48:] + bytes(4)), FieldError),
 }
 

@@ -63,7 +63,7 @@ def test_the_documented_locator_is_the_declared_one() -> None:
 
 
 def test_the_documented_check_information_is_the_declared_one() -> None:
-    declared_fields = declared(check_information.LAYOUT, [(156, 4, "crc")])
+    declared_fields = declared(check_information.LAYOUT, [(188, 4, "crc")])
     assert documented("## Check information") == declared_fields
     drawing = re.findall(r"^ +(\d+) +(\d+) (\w+)", check_information.__doc__ or "", re.MULTILINE)
     assert [(int(at), int(size), name) for at, size, name in drawing] == declared_fields
