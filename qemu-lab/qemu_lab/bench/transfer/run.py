@@ -10,6 +10,7 @@ from pathlib import Path
 from qemu_lab.bench.transfer.bundles import Rauc, Swupdate
 from qemu_lab.bench.transfer.contender import TARGET, Contender
 from qemu_lab.bench.transfer.measured import PeerError, dd_seconds, equal, version_of
+from qemu_lab.bench.transfer.ours import Bootsvc
 from qemu_lab.bench.transfer.pairs import Pair
 from qemu_lab.bench.transfer.peers import Bmaptool, Casync, Rsync, Xdelta, Zchunk, Zsync
 from qemu_lab.bench.transfer.results import Result, peers_table
@@ -27,6 +28,8 @@ CONTENDERS: tuple[Contender, ...] = (
     Xdelta(1, "1G"),
     Xdelta(1, "64M"),
     Rsync(),
+    Bootsvc(deltas=1),
+    Bootsvc(deltas=0),
 )
 """In the order of the table. A further one needs only to be named here."""
 
