@@ -51,7 +51,7 @@ _HEAD = Struct(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """Neighbouring blocks of an image that are neighbours in a pack as well.
 

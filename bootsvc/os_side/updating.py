@@ -84,8 +84,9 @@ def plan_update(
     document = client.document(goal.identity)
     if document is None:
         raise UpdateError(f"the store names number {goal.number} and does not have it")
-    areas = ((one.name.lower(), machine.disk.areas[one]) for one in AREAS)
-    held = [one for one in (*held_in(areas), *more_held) if one.name not in without]
+    areas = {one.name.lower(): machine.disk.areas[one] for one in AREAS}
+    good = held_in((name, area) for name, area in areas.items() if name not in without)
+    held = [*good, *(one for one in more_held if one.name not in without)]
     plan = make_plan(client.remotes, document, held, client.document, by_delta=by_delta)
     decision = _decide(machine, catalogue, goal, plan, held)
     return PlannedUpdate(goal, decision, plan)

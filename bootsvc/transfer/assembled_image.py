@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bootsvc.errors import AlteredImageError, OutOfBoundsError
-from bootsvc.formats.tree import build_tree
-from bootsvc.storage.image_area import footer_bytes
 from bootsvc.transfer.assembly import Held, Packed, Piece, PieceFinder, wants_of
 from bootsvc.transfer.fetch import FrameReader
 from bootsvc.transfer.held import HeldImage
@@ -28,12 +26,11 @@ class AssembledImage:
             frames: gives what is packed; None where all of that stands in its place already.
         """
         footer = assembly.plan.footer
-        tree, _ = build_tree(assembly.leaves)
         self.name = f"number {footer.manifest.number}"
         self.size = footer.locator.total_size
         self.sector_size = BLOCK_SIZE
         self.copied = 0
-        self._footer = footer_bytes(footer, tree)
+        self._footer = assembly.footer
         self._content_end = self.size - len(self._footer)
         self._held: Sequence[HeldImage] = assembly.plan.held
         self._finder = PieceFinder(assembly.pieces)

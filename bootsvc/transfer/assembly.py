@@ -23,7 +23,7 @@ from bootsvc.units import BLOCK_SIZE
 ZEROS_LEAF = leaves_of(bytes(BLOCK_SIZE))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Held:
     """A place on this machine: the image's index among those held, a block's number in it."""
 
@@ -31,7 +31,7 @@ class Held:
     first: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packed:
     """A place in a pack: the pack's index in the recipe, a block's number in it."""
 
@@ -39,7 +39,7 @@ class Packed:
     first: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """Neighbouring blocks of the image that come from neighbouring places.
 
@@ -53,7 +53,7 @@ class Piece:
     origin: Held | Packed | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Want:
     """Blocks of one frame, and where in the image they go.
 
@@ -201,8 +201,8 @@ def leaves_from(
     held: Sequence[bytes],
     pages: Mapping[tuple[int, int], bytes],
     manifest: Manifest,
-) -> bytes:
-    """The digests of all blocks of the image, found to lead to the signed root.
+) -> tuple[bytes, bytes]:
+    """The digests of all blocks of the image, and their tree, which was found to have the signed root.
 
     Args:
         held: the leaves of each image that the machine holds.
@@ -230,12 +230,15 @@ def leaves_from(
             f"the recipe makes {len(leaves) // DIGEST_SIZE} blocks, the image has"
             f" {block_count(manifest.size)}"
         )
-    if build_tree(bytes(leaves))[1] != manifest.root:
+    found = bytes(leaves)
+    del leaves  # of a large image, many MiB
+    tree, root = build_tree(found)
+    if root != manifest.root:
         raise AlteredImageError(
             "recipe and packs make another image than the one that was signed",
             hint="the store is damaged or was tampered with; see: bootsvc store fsck",
         )
-    return bytes(leaves)
+    return found, tree
 
 
 def found_by_digest(

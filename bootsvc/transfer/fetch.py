@@ -26,8 +26,8 @@ from bootsvc.units import BLOCK_SIZE
 CONNECTIONS = 4
 """Requests under way at once: one alone waits for the line's delay again and again."""
 
-BATCH_FRAMES = 4
-"""Neighbouring frames that one request asks for at most: 4 MiB when they are unpacked."""
+BATCH_FRAMES = 2
+"""Neighbouring frames that one request asks for at most: 2 MiB when they are unpacked."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Found:
     """What is to be written: a want and its blocks, each right."""
 
     want: Want
-    content: bytes
+    content: memoryview
 
 
 def fetch_blocks(
@@ -84,7 +84,7 @@ def fetch_blocks(
         running: deque[tuple[_Batch, Future[list[_Found]]]] = deque()
         try:
             while batches or running:
-                while batches and len(running) < 2 * connections:
+                while batches and len(running) <= connections:
                     batch = batches.popleft()
                     running.append((batch, pool.submit(read_batch, batch)))
                 batch, future = running.popleft()
@@ -140,7 +140,7 @@ class FrameReader:
         self._kept = kept
         self._contents: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
-    def blocks(self, pack: int, want: Want) -> bytes:
+    def blocks(self, pack: int, want: Want) -> memoryview:
         """Some blocks of one frame, each right.
 
         Raises:
@@ -149,7 +149,7 @@ class FrameReader:
         """
         return self._remotes.right(lambda remote: self._blocks(remote, pack, want))
 
-    def _blocks(self, remote: Remote, index: int, want: Want) -> bytes:
+    def _blocks(self, remote: Remote, index: int, want: Want) -> memoryview:
         frame = want.at // FRAME_BLOCKS
         content = self._contents.pop((index, frame), None)
         if content is None:
@@ -176,10 +176,10 @@ def _reference(pack: Pack, frame: int, assembly: Assembly) -> bytes:
     return b"".join(base.read(run) for run in runs) if base else b""
 
 
-def _cut_out(content: bytes, want: Want, leaves: bytes, remote: Remote) -> bytes:
+def _cut_out(content: bytes, want: Want, leaves: bytes, remote: Remote) -> memoryview:
     """What is wanted of a frame. Raises ChecksumError where it is not right."""
     at = want.at % FRAME_BLOCKS * BLOCK_SIZE
-    blocks = content[at : at + want.count * BLOCK_SIZE]
+    blocks = memoryview(content)[at : at + want.count * BLOCK_SIZE]
     end = (want.first + want.count) * DIGEST_SIZE
     if leaves_of(blocks) != leaves[want.first * DIGEST_SIZE : end]:
         raise ChecksumError(

@@ -52,11 +52,14 @@ class HeldImage:
 
 
 def held_in(areas: Iterable[tuple[str, Device]]) -> tuple[HeldImage, ...]:
-    """The images in ``areas``, by their names; an area without a readable one is left out."""
+    """The images in ``areas``, by their names. An area without a readable one is left out, and so
+    is one with the image of an area before it: its digests would take memory for nothing."""
     held: list[HeldImage] = []
     for name, area in areas:
         try:
             footer = read_footer(area)
+            if footer.identity in {one.identity for one in held}:
+                continue
             leaves = read_leaves(area, footer)
         except BootsvcError:
             continue
