@@ -202,7 +202,7 @@ def leaves_from(
     pages: Mapping[tuple[int, int], bytes],
     manifest: Manifest,
 ) -> tuple[bytes, bytes]:
-    """The digests of all blocks of the image, and their tree, which was found to have the signed root.
+    """The digests of all blocks of the image, and their tree, found to have the signed root.
 
     Args:
         held: the leaves of each image that the machine holds.
