@@ -43,9 +43,10 @@ def nothing_left(folder: Path) -> bool:
     return not [one for one in folder.iterdir() if one.name.startswith(".bootsvc")]
 
 
+@pytest.mark.usefixtures("raw")
 @pytest.mark.parametrize(("shape", "word"), [("qcow2", "qcow2"), ("vhdx", "vhdx"), ("vpc", "vhd")])
 def test_a_disk_is_told_by_its_magic_and_gives_the_bytes_it_was_made_of(
-    tmp_path: Path, raw: Path, shape: str, word: str
+    tmp_path: Path, shape: str, word: str
 ) -> None:
     more = ["-o", "force_size=on"] if shape == "vpc" else []
     qemu_img(tmp_path, "convert", "-f", "raw", "-O", shape, *more, "raw", "disk")
@@ -71,7 +72,8 @@ def test_raw_is_used_as_it_is_and_a_given_shape_wins(tmp_path: Path, raw: Path) 
         content_of(raw)
 
 
-def test_progress_reaches_the_size_of_the_disk(tmp_path: Path, raw: Path) -> None:
+@pytest.mark.usefixtures("raw")
+def test_progress_reaches_the_size_of_the_disk(tmp_path: Path) -> None:
     qemu_img(tmp_path, "convert", "-f", "raw", "-O", "qcow2", "raw", "disk")
     seen: list[tuple[str, int]] = []
     done: list[int] = []
@@ -105,8 +107,9 @@ def chain(folder: Path, base_format: str = "raw") -> Path:
     return folder / "two.qcow2"
 
 
+@pytest.mark.usefixtures("raw")
 @pytest.mark.parametrize("base_format", ["raw", "qcow2"])
-def test_a_chain_is_read_through_all_its_files(tmp_path: Path, raw: Path, base_format: str) -> None:
+def test_a_chain_is_read_through_all_its_files(tmp_path: Path, base_format: str) -> None:
     expected = bytearray(RAW)
     expected[4096:4608] = b"a" * 512
     expected[3 * 2**16 : 3 * 2**16 + 512] = b"b" * 512
@@ -147,8 +150,9 @@ def test_a_backing_file_that_may_not_be_opened_is_refused_and_named(
     assert "two.qcow2" in str(refused.value)
 
 
+@pytest.mark.usefixtures("raw")
 def test_a_backing_file_of_a_format_that_is_not_declared_is_refused_with_the_way_out(
-    tmp_path: Path, raw: Path
+    tmp_path: Path,
 ) -> None:
     top = chain(tmp_path)
     whole = top.read_bytes()
@@ -159,6 +163,7 @@ def test_a_backing_file_of_a_format_that_is_not_declared_is_refused_with_the_way
     assert "qemu-img rebase -u -b one.qcow2 -F FORMAT" in refused.value.hint
 
 
+@pytest.mark.usefixtures("raw")
 @pytest.mark.parametrize(
     ("at", "data", "why"),
     [
@@ -171,7 +176,7 @@ def test_a_backing_file_of_a_format_that_is_not_declared_is_refused_with_the_way
     ],
 )
 def test_a_qcow2_that_cannot_be_used_is_refused_before_qemu_opens_it(
-    tmp_path: Path, raw: Path, at: int, data: bytes, why: str
+    tmp_path: Path, at: int, data: bytes, why: str
 ) -> None:
     top = chain(tmp_path)
     whole = bytearray(top.read_bytes())
@@ -190,7 +195,8 @@ def test_a_disk_of_a_size_that_no_image_has_is_refused_before_anything_is_writte
     assert nothing_left(tmp_path)
 
 
-def test_what_qemu_img_says_of_a_damaged_disk_is_passed_on(tmp_path: Path, raw: Path) -> None:
+@pytest.mark.usefixtures("raw")
+def test_what_qemu_img_says_of_a_damaged_disk_is_passed_on(tmp_path: Path) -> None:
     qemu_img(tmp_path, "convert", "-f", "raw", "-O", "qcow2", "raw", "disk")
     with (tmp_path / "disk").open("r+b") as file:
         file.seek(40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,9 @@ def test_a_parent_is_taken_from_the_disks_own_folder_whatever_path_is_named(
 
 
 def test_a_circle_of_parents_ends(tmp_path: Path) -> None:
-    ids = (b"1" * 16, b"2" * 16)
-    for name, parent, own, other in (("a", "b", *ids), ("b", "a", *reversed(ids))):
-        sparse(tmp_path / name, SIZE, {}, parent=parent, unique_id=own, parent_id=other)
+    one, two = b"1" * 16, b"2" * 16
+    sparse(tmp_path / "a", SIZE, {}, parent="b", unique_id=one, parent_id=two)
+    sparse(tmp_path / "b", SIZE, {}, parent="a", unique_id=two, parent_id=one)
     with pytest.raises(FormatError, match="no end"):
         read(tmp_path / "a")
 
@@ -130,7 +131,5 @@ def test_a_damaged_disk_is_read_or_is_an_error_of_ours(at: int, damage: bytes) -
         whole = bytearray(path.read_bytes())
         whole[at : at + len(damage)] = damage
         path.write_bytes(whole)
-        try:
+        with suppress(BootsvcError):
             assert len(read(path, 2**20)) == SIZE
-        except BootsvcError:
-            pass
