@@ -252,7 +252,7 @@ IDLE = (
     # the image met a rotten block while it ran (dm-verity): only reading all of it tells
     Row("met rot: read primary",      both(met_rot, unread(PRIMARY)),     verify(PRIMARY)),
     Row("met rot: backup?",           both(met_rot, refused(PRIMARY), unread(BACKUP)), verify(BACKUP)),
-    Row("rotten, with a backup",      both(met_rot, refused(PRIMARY), verified(BACKUP)),
+    Row("met rot: use the backup",    both(met_rot, refused(PRIMARY), verified(BACKUP)),
         write(records.rot)),
     # evidence of trouble
     Row("request hung again: refuse", both(asked, hung_too_often),        write(hangs.request_given_up)),
