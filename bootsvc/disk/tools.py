@@ -27,7 +27,6 @@ PACKAGES = {
     "xz": "xz-utils",
     "lsblk": "util-linux",
     "blkid": "util-linux",
-    "qemu-img": "qemu-utils",
 }
 """The Debian package of each tool."""
 

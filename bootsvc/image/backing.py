@@ -10,70 +10,14 @@ docs/interop/qcow2.txt of QEMU).
 from __future__ import annotations
 
 import json
-import struct
-from dataclasses import dataclass
 from pathlib import Path
 
-from bootsvc.errors import FieldError, FormatError, MagicError, StorageError, TruncatedError
+from bootsvc.errors import FieldError, FormatError, StorageError
+from bootsvc.formats.qcow2 import MAX_HEADER_SIZE, Header, parse_header
 
-MAGIC = b"QFI\xfb"
 MAX_FILES = 64
-_HEADER = struct.Struct(">4sIQIIQI")
-_BACKING_FORMAT = 0xE2792ACA
 _CORRUPT, _EXTERNAL_DATA = 2, 4
-_HEAD_SIZE = 65536
-_MAX_NAME = 1023
-
-
-@dataclass(frozen=True)
-class Qcow2Head:
-    """What a qcow2 header says: bytes of the disk, backing file and its format, or empty."""
-
-    size: int
-    backing: str
-    backing_format: str
-
-
-def parse_head(data: bytes) -> Qcow2Head:
-    """The header in the first 64 KiB of a qcow2.
-
-    Raises:
-        FormatError: damaged, encrypted, or with its data in another file.
-    """
-    if len(data) < 104:
-        raise TruncatedError("qcow2: shorter than its header")
-    magic, version, name_at, name_size, _, size, crypt = _HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise MagicError("no qcow2, although it or its child is said to be one")
-    if version not in (2, 3):
-        raise FieldError(f"qcow2: version {version} is unknown")
-    features, header_size = 0, 72
-    if version == 3:
-        features = struct.unpack_from(">Q", data, 72)[0]
-        header_size = struct.unpack_from(">I", data, 100)[0]
-    if crypt:
-        raise FieldError("qcow2: it is encrypted", hint="decrypt it first: qemu-img convert")
-    if features & _EXTERNAL_DATA:
-        raise FieldError("qcow2: its data is in another file", hint="join them: qemu-img convert")
-    if features & _CORRUPT:
-        raise FieldError("qcow2: it is marked as damaged", hint="repair it: qemu-img check -r all")
-    backing = ""
-    if name_at:
-        if name_size > _MAX_NAME or name_at + name_size > len(data):
-            raise FieldError("qcow2: the name of its backing file is out of bounds")
-        backing = data[name_at : name_at + name_size].decode("utf-8", errors="replace")
-    return Qcow2Head(size, backing, _backing_format(data, header_size))
-
-
-def _backing_format(data: bytes, at: int) -> str:
-    while at + 8 <= len(data):
-        kind, size = struct.unpack_from(">II", data, at)
-        if kind == 0:
-            break
-        if kind == _BACKING_FORMAT:
-            return data[at + 8 : at + 8 + size].decode("ascii", errors="replace")
-        at += 8 + -(-size // 8) * 8
-    return ""
+"""Incompatible features, bits of the header's field."""
 
 
 def open_chain(path: Path) -> tuple[int, str]:
@@ -95,20 +39,21 @@ def open_chain(path: Path) -> tuple[int, str]:
         if len(files) == MAX_FILES:
             raise FormatError(f"{path}: more than {MAX_FILES} files in its chain")
         files.append(at)
-        head = _head_of(at)
-        size = size or head.size
+        header = _header_of(at)
+        size = size or header.size
         nodes.append(_node("qcow2", at))
         at = None
-        if head.backing:
-            child, at = files[-1], _backing_file(files[-1], head.backing, folder)
-            if head.backing_format == "raw":
+        if header.backing_name is not None:
+            child, name = files[-1], header.backing_name
+            at = _backing_file(child, name, folder)
+            if header.backing_format == "raw":
                 nodes.append(_node("raw", at))
                 at = None
-            elif head.backing_format != "qcow2":
+            elif header.backing_format != "qcow2":
                 raise FieldError(
-                    f"{child}: {head.backing_format or 'nothing'} as format of its backing file, "
+                    f"{child}: {header.backing_format or 'nothing'} as format of its backing file, "
                     "where raw or qcow2 is needed",
-                    hint=f"declare it: qemu-img rebase -u -b {head.backing} -F FORMAT {child}",
+                    hint=f"declare it: qemu-img rebase -u -b {name} -F FORMAT {child}",
                 )
     return size, f"json:{json.dumps(_joined(nodes))}"
 
@@ -125,16 +70,27 @@ def _joined(nodes: list[dict[str, object]]) -> dict[str, object]:
     return below or {}
 
 
-def _head_of(path: Path) -> Qcow2Head:
+def _header_of(path: Path) -> Header:
     try:
         with path.open("rb") as file:
-            data = file.read(_HEAD_SIZE)
+            head = file.read(MAX_HEADER_SIZE)
     except OSError as exc:
         raise StorageError(f"{path}: cannot be read: {exc.strerror}") from exc
     try:
-        return parse_head(data)
+        header = parse_header(head)
+        _check_usable(header)
     except FormatError as exc:
         raise type(exc)(f"{path}: {exc}", hint=exc.hint) from exc
+    return header
+
+
+def _check_usable(header: Header) -> None:
+    if header.is_encrypted:
+        raise FieldError("it is encrypted", hint="decrypt it first: qemu-img convert")
+    if header.incompatible & _EXTERNAL_DATA:
+        raise FieldError("its data lies in another file", hint="join them: qemu-img convert")
+    if header.incompatible & _CORRUPT:
+        raise FieldError("it is marked as corrupt", hint="repair it: qemu-img check -r all")
 
 
 def _backing_file(child: Path, name: str, folder: Path) -> Path:

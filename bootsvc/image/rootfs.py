@@ -194,7 +194,8 @@ class Erofs:
         if place.is_dir():
             for one in os.scandir(place):
                 if one.is_symlink():
-                    found[one.name] = Entry("link", 0, str(Path(one).readlink()))
+                    target = str(Path(one).readlink())
+                    found[one.name] = Entry("link", len(target.encode()), target)
                 elif one.is_dir():
                     found[one.name] = Entry("dir")
                 else:

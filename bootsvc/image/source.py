@@ -25,9 +25,9 @@ from pathlib import Path
 from bootsvc.disk.tools import find_tool, run_tool
 from bootsvc.errors import FormatError, StorageError, ToolError
 from bootsvc.formats.footer import MAX_IMAGE_SIZE
+from bootsvc.formats.qcow2 import MAGIC as QCOW2_MAGIC
 from bootsvc.formats.vhd import COOKIE as VHD_COOKIE
 from bootsvc.formats.vhd import FOOTER_SIZE as VHD_FOOTER_SIZE
-from bootsvc.image.backing import MAGIC as QCOW2_MAGIC
 from bootsvc.image.backing import open_chain
 from bootsvc.image.trees import TreeOptions, make_file_system, size_of_tree
 from bootsvc.image.vhd import Vhd

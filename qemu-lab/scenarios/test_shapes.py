@@ -48,12 +48,13 @@ def test_an_erofs_image_runs(probe: ProbeMaker) -> None:
     assert reads_its_payload(machine, 1)
 
 
-def test_a_disk_in_an_area_runs_from_its_root_partition_and_is_followed_by_a_checked_one(
-    probe: ProbeMaker,
+def test_a_disk_in_an_area_runs_and_a_checked_one_that_rots_gives_way_to_it(
+    probe: ProbeMaker, lab: Lab
 ) -> None:
-    """Back ends: switch_root, where the updater maps the partition, then kexec, where the image's
-    own initrd does so above the check of its blocks."""
-    machine = probe(DISK, update=CHECKED_DISK, direct=True)
+    """Back ends: switch_root, where the updater maps the root partition, then kexec, where the
+    image's own initrd does so above the check of its blocks."""
+    erst = Machine(pstore=lab.directory / "erst")
+    machine = probe(DISK, update=CHECKED_DISK, direct=True, base=erst)
     machine.power_on()
     machine.runs(1)
     assert machine.shell(ROOT_DEVICE).startswith("/dev/dm-")
@@ -62,10 +63,16 @@ def test_a_disk_in_an_area_runs_from_its_root_partition_and_is_followed_by_a_che
     machine.restart()
     machine.runs(2, trial=True)
     assert machine.shell(ROOT_DEVICE).startswith("/dev/loop")
-    assert reads_its_payload(machine, 2)
     machine.confirm()
+    rot_payload(machine, CHECKED_DISK)
+    machine.shell(READ_LATER)
+    machine.vm.console.wait_for_bad(Bad.KERNEL_PANIC, 60)
+    assert "it was read" not in machine.vm.console.tail(200)
+    machine.wait(Stage.ROT, 120, expecting=PANIC)
+    machine.runs(1, expecting=PANIC)
+    assert reads_its_payload(machine, 1)
     machine.power_cut()
-    assert machine.holds("primary", CHECKED_DISK.path)
+    assert machine.holds("primary", DISK.path)
 
 
 def test_a_block_that_rots_while_the_image_runs_is_never_read_and_is_repaired(
@@ -87,17 +94,3 @@ def test_a_block_that_rots_while_the_image_runs_is_never_read_and_is_repaired(
     assert reads_its_payload(machine, 1)
     machine.power_cut()
     assert machine.holds("primary", CHECKED.path)
-
-
-def test_a_checked_image_by_kexec_never_reads_a_rotten_block_either(
-    probe: ProbeMaker, lab: Lab
-) -> None:
-    """Back end: kexec; the image's own initrd asks for the panic."""
-    machine = probe(CHECKED_DISK, direct=True, base=Machine(pstore=lab.directory / "erst"))
-    machine.power_on()
-    machine.runs(2)
-    rot_payload(machine, CHECKED_DISK)
-    machine.shell(READ_LATER)
-    machine.vm.console.wait_for_bad(Bad.KERNEL_PANIC, 60)
-    assert "it was read" not in machine.vm.console.tail(200)
-    machine.wait(Stage.ROT, 120, expecting=PANIC)

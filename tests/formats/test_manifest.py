@@ -213,6 +213,12 @@ def needing(**changes: Any) -> bytes:
     return json.dumps(whole).encode()
 
 
+def test_the_golden_manifest_of_format_2_means_what_it_meant() -> None:
+    golden = GOLDEN.with_name("manifest-2.json").read_bytes()
+    assert parse_manifest(golden) == WHOLE_DISK
+    assert build_manifest(WHOLE_DISK) == golden
+
+
 def test_an_image_that_a_reader_of_format_1_would_start_wrongly_is_of_format_2() -> None:
     assert document()["format"] == 1
     whole = json.loads(build_manifest(WHOLE_DISK))

@@ -169,10 +169,10 @@ def test_a_backing_file_of_a_format_that_is_not_declared_is_refused_with_the_way
     [
         (4, b"\0\0\0\x04", "version 4"),
         (32, b"\0\0\0\x01", "encrypted"),
-        (79, b"\x04", "in another file"),
-        (79, b"\x02", "marked as damaged"),
-        (16, b"\0\xff\xff\xff", "out of bounds"),
-        (0, b"QFIX", "no qcow2"),
+        (79, b"\x04", "lies in another file"),
+        (79, b"\x02", "marked as corrupt"),
+        (16, b"\0\xff\xff\xff", "two.qcow2: qcow2 header: "),
+        (0, b"QFIX", "not a qcow2 file"),
     ],
 )
 def test_a_qcow2_that_cannot_be_used_is_refused_before_qemu_opens_it(
@@ -199,8 +199,8 @@ def test_a_disk_of_a_size_that_no_image_has_is_refused_before_anything_is_writte
 def test_what_qemu_img_says_of_a_damaged_disk_is_passed_on(tmp_path: Path) -> None:
     qemu_img(tmp_path, "convert", "-f", "raw", "-O", "qcow2", "raw", "disk")
     with (tmp_path / "disk").open("r+b") as file:
-        file.seek(40)
-        file.write(struct.pack(">Q", 12345))  # where the first table is
+        file.seek(struct.unpack_from(">Q", file.read(48), 40)[0])
+        file.write(struct.pack(">Q", 0x200))  # a table that begins within a cluster
     with pytest.raises(ToolError, match="disk: qemu-img: "):
         content_of(tmp_path / "disk")
     with pytest.raises(StorageError, match="gone: cannot be read"):
