@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from bootsvc.boot.cmdline import parse_options, updater_slot
 from bootsvc.boot.disks import find_disk, partition_node
-from bootsvc.boot.evidence import find_crash
+from bootsvc.boot.evidence import find_crash, keeps_panics
 from bootsvc.boot.handover import RUN_DIR, Handover
 from bootsvc.boot.watchdog import Watchdog
 from bootsvc.console.desk import Desk
@@ -38,7 +38,7 @@ from bootsvc.formats.describe import (
     next_start,
     why_next_start,
 )
-from bootsvc.formats.manifest import BootSection
+from bootsvc.formats.verity import Verity
 from bootsvc.sequence.actions import Boot, Halt
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.runner import Runner, Start
@@ -50,7 +50,7 @@ from bootsvc.settings import (
     with_kernel_options,
 )
 from bootsvc.storage.disk import ROLE_OF_AREA, Disk
-from bootsvc.storage.image_area import read_footer
+from bootsvc.storage.image_area import Footer, read_footer
 from bootsvc.trust.keys import PublicKey, parse_public_key
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ LAZY_IMPORTS = (
     "nacl.exceptions",
     "bootsvc.boot.backends",
     "bootsvc.boot.data",
+    "bootsvc.boot.dm",
     "bootsvc.boot.download",
     "bootsvc.boot.hardware",
     "bootsvc.boot.http_file",
@@ -289,9 +290,11 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
     if outcome.alarm is not Reason.NONE:
         reporter.say(f"ALARM {describe_reason(outcome.alarm)}")
     boot = footer.manifest.boot
-    handover = _facts(disk, runner, outcome, boot, around)
+    handover = _facts(disk, runner, outcome, footer, around)
     record = {"schema": 1, "entries": reporter.entries, "handover": handover.kernel_facts()}
     loaded = load_image(boot, handover, around.cmdline, record, watchdog.feed)
+    if handover.verity:
+        reporter.say(_said_of_verity(keeps_panics()))
     if outcome.is_trial:
         same_kernel = loaded.method == "switch_root"
         reporter.say(watchdog.guard_trial(around.settings.watchdog_s, same_kernel=same_kernel))
@@ -315,8 +318,9 @@ def _hand_over(runner: Runner, outcome: Boot, around: Surroundings, decided_s: f
 
 
 def _facts(
-    disk: Disk, runner: Runner, outcome: Boot, boot: BootSection, around: Surroundings
+    disk: Disk, runner: Runner, outcome: Boot, footer: Footer, around: Surroundings
 ) -> Handover:
+    boot = footer.manifest.boot
     role = ROLE_OF_AREA[outcome.area]
     data_node = data_guid = ""
     try:
@@ -338,7 +342,23 @@ def _facts(
         confirm_limit_s=around.settings.confirm_limit_s,
         alarm="" if outcome.alarm is Reason.NONE else outcome.alarm.name.lower(),
         slot=updater_slot(around.cmdline),
+        root_offset=boot.root_partition.offset if boot.root_partition else 0,
+        verity=_verity_of(disk, outcome, footer) if boot.verity else None,
     )
+
+
+def _said_of_verity(is_kept: bool) -> str:
+    if is_kept:
+        return "every block is checked while the image runs: a rotten one restarts the machine"
+    return (
+        "every block is checked while the image runs: a rotten one restarts the machine, but "
+        "nothing here keeps a record of a panic: it is noticed by `bootsvc verify` alone"
+    )
+
+
+def _verity_of(disk: Disk, outcome: Boot, footer: Footer) -> Verity:
+    manifest, area = footer.manifest, disk.areas[outcome.area]
+    return Verity.of(manifest.size, area.size, footer.locator.footer_size, manifest.root)
 
 
 def settings_for(cmdline: str, reporter: ConsoleReporter) -> Settings:

@@ -12,6 +12,10 @@
 #
 #   BOOTSVC_ROOT         block device of the area, or PARTUUID=...; a directory is taken as
 #                        an area that is mounted already
+#   BOOTSVC_ROOT_OFFSET  whole-disk image: byte at which its root partition begins, else empty
+#   BOOTSVC_VERITY       BLOCKS:TREE_BLOCK:ROOT where every block that is read must fit the image's
+#                        digest tree (dm-verity), else empty
+#   BOOTSVC_MAPPED       device that stands for both of these already, if the updater made one
 #   BOOTSVC_DATA         block device of data, PARTUUID=..., a directory, or empty for none
 #   BOOTSVC_OVERLAY      volatile (memory) or kept (data:/overlays/<identity>)
 #   BOOTSVC_IDENTITY     identity of the image, 64 hex digits
@@ -46,7 +50,7 @@ etc/network/interfaces.d/*
 etc/systemd/network/*
 etc/NetworkManager/system-connections/*'
 
-for command in mount umount mkdir rm mv cp cat dd sync blockdev modprobe grep sed hexdump \
+for command in mount umount mkdir rm mv cp cat dd sync blockdev losetup modprobe grep sed hexdump \
     sleep chmod; do
     command -v "$command" >/dev/null 2>&1 || eval "$command() { busybox $command \"\$@\"; }"
 done
@@ -141,6 +145,44 @@ file_system() {
     fi
 }
 
+# map_area DEVICE: sets $mapped to the device that holds the root file system: the area itself, or
+# what is laid over it. An image whose blocks are to be checked is not mounted without.
+map_area() {
+    mapped=${BOOTSVC_MAPPED:-}
+    [ -z "$mapped" ] || return 0
+    mapped=$1
+    if [ -n "${BOOTSVC_VERITY:-}" ]; then
+        map_verity "$1" || {
+            alarm "$1: its blocks cannot be checked (is dmsetup in the image's initrd?)"
+            return 1
+        }
+    fi
+    [ -n "${BOOTSVC_ROOT_OFFSET:-}" ] || return 0
+    modprobe loop 2>/dev/null
+    loop=$(losetup -f) && losetup -r -o "$BOOTSVC_ROOT_OFFSET" "$loop" "$mapped" || {
+        alarm "$1: no loop device for the partition at byte $BOOTSVC_ROOT_OFFSET"
+        return 1
+    }
+    mapped=$loop
+}
+
+# map_verity DEVICE: the kernel panics at a block that differs from its digest, so that no program
+# ever reads it; the updater finds the record of that panic at the next start.
+map_verity() {
+    blocks=${BOOTSVC_VERITY%%:*}
+    tree_block=${BOOTSVC_VERITY#*:}
+    root_digest=${tree_block#*:}
+    tree_block=${tree_block%%:*}
+    hex "$root_digest" 64 || return 1
+    modprobe dm-mod 2>/dev/null
+    modprobe dm-verity 2>/dev/null
+    dmsetup create --readonly --noudevrules --noudevsync bootsvc-area --table \
+        "0 $((blocks * 8)) verity 1 $1 $1 4096 4096 $blocks $tree_block sha256 $root_digest - 1 panic_on_corruption" ||
+        return 1
+    mapped=/dev/dm-$(dmsetup info -c --noheadings -o minor bootsvc-area)
+    [ -b "$mapped" ]
+}
+
 # mount_area: the area at $RUN/lower, in no way writable.
 mount_area() {
     area=$(resolve "${BOOTSVC_ROOT:-}" "$ROOT_TRIES") || {
@@ -160,18 +202,19 @@ mount_area() {
     # Belt and braces: a journal replay, or anything that finds the device later, is refused
     # by the kernel. Digests of an area that can change prove nothing (DESIGN 2).
     blockdev --setro "$area" 2>/dev/null || alarm "$area could not be set read-only"
-    type=$(file_system "$area") || {
+    map_area "$area" || return 1
+    type=$(file_system "$mapped") || {
         alarm "$area holds neither squashfs nor erofs nor ext4"
         return 1
     }
     modprobe "$type" 2>/dev/null
     options=ro
     [ "$type" = ext4 ] && options=ro,noload
-    mount -t "$type" -o "$options" "$area" "$RUN/lower" || {
+    mount -t "$type" -o "$options" "$mapped" "$RUN/lower" || {
         alarm "$area ($type) cannot be mounted"
         return 1
     }
-    say "area $area: $type, read-only"
+    say "area $area: $type, read-only${BOOTSVC_VERITY:+, every block checked}"
 }
 
 # ---------------------------------------------------------------- data
@@ -464,6 +507,8 @@ write_handover() {
         echo "BOOTSVC_CONFIRM_LIMIT_S='${limit:-300}'"
         echo "BOOTSVC_ALARM='$(option bootsvc.alarm)'"
         echo "BOOTSVC_SLOT='$(option bootsvc.slot)'"
+        echo "BOOTSVC_ROOT_OFFSET='$(option bootsvc.root_offset)'"
+        echo "BOOTSVC_VERITY='$(option bootsvc.verity)'"
     } >"$RUN/handover.env.new" && mv "$RUN/handover.env.new" "$RUN/handover.env"
     # What the updater did at this start, in the small archive behind the image's initrd.
     [ ! -f /bootsvc-start.json ] || cp /bootsvc-start.json "$RUN/start.json"

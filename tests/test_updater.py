@@ -18,13 +18,15 @@ from bootsvc.console.actions import Outcome, Then
 from bootsvc.console.reporter import ConsoleReporter
 from bootsvc.errors import BootError, LayoutError
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request
-from bootsvc.formats.manifest import BootSection
+from bootsvc.formats.manifest import BootSection, InnerPartition
+from bootsvc.formats.verity import Verity
 from bootsvc.sequence.runner import Runner
 from bootsvc.settings import Settings
 from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.disk import Disk, disk_on
+from bootsvc.units import BLOCK_SIZE
 from tests.bench import V1, V2, V3, Bench, record_of
-from tests.images import KEY
+from tests.images import KEY, with_manifest
 
 TRANSACTION = bytes(range(16))
 
@@ -177,6 +179,31 @@ def test_the_confirmed_image_is_handed_its_facts(
     assert "ALARM" not in out
     assert out.splitlines()[0] == "bootsvc: stage=start"
     assert "stage=handover area=primary method=switch_root number=2 trial=0" in out
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_checked_disk_is_handed_its_tree_and_place_and_a_machine_that_keeps_no_panic_says_so(
+    start: Start,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_kept: bool,
+) -> None:
+    boot = replace(V2.manifest.boot, root_partition=InnerPartition(4096, 8192), verity=True)
+    image = with_manifest(V2, boot=boot)
+    start.bench.put(Area.PRIMARY, image)
+    confirmed = record_of(image, AreaState.CONFIRMED)
+    start.bench.change(lambda status: replace(status, primary=confirmed))
+    monkeypatch.setattr(updater, "keeps_panics", lambda: is_kept)
+    assert updater.main() == 0
+    (facts,) = start.loaded
+    area = image.in_area(start.bench.place("primary")[1])
+    tree_at = area.index(image.tree)
+    assert facts.verity == Verity(18, tree_at // BLOCK_SIZE, image.manifest.root)
+    assert facts.root_offset == 4096
+    out = capsys.readouterr().out
+    assert "every block is checked while the image runs" in out
+    assert ("nothing here keeps a record of a panic" in out) is not is_kept
 
 
 def test_the_record_of_the_start_tells_the_os_what_was_done(start: Start) -> None:

@@ -14,12 +14,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootsvc.boot import syscalls
+from bootsvc.boot import dm, syscalls
 from bootsvc.boot.cmdline import compose, same_options
 from bootsvc.boot.handover import ENV_FILE, RUN_DIR, START_FILE, Handover, start_cpio
 from bootsvc.errors import BootError
 from bootsvc.formats.elf_notes import build_id_among
-from bootsvc.formats.manifest import BootFile, BootSection
+from bootsvc.formats.manifest import BootFile, BootSection, InnerPartition
+from bootsvc.formats.verity import Verity
 from bootsvc.units import MIB
 
 _MOUNT_POINT = RUN_DIR / "area"
@@ -58,7 +59,7 @@ def load(
         BootError: it cannot be started; nothing has been changed.
     """
     if boot.method == "switch_root" and _same_kernel(boot, running_cmdline):
-        return _load_switch_root(handover, record)
+        return _load_switch_root(boot, handover, record)
     return _load_kexec(boot, handover, record, progress)
 
 
@@ -70,7 +71,8 @@ def _load_kexec(
     except ValueError as exc:
         raise BootError(str(exc)) from exc
     with ExitStack() as open_files:
-        with _mounted(handover.root_node) as root:
+        # Both files are held against digests of their own.
+        with _mounted(handover, boot.boot_partition or boot.root_partition, None) as root:
             kernel_fd = _checked_copy(root, boot.kernel, open_files, progress)
             initrd_fd = None
             if boot.initrd:
@@ -83,15 +85,19 @@ def _load_kexec(
     return Loaded("kexec", syscalls.kexec_start)
 
 
-def _load_switch_root(handover: Handover, record: object) -> Loaded:
-    with _mounted(handover.root_node) as root:
+def _load_switch_root(boot: BootSection, handover: Handover, record: object) -> Loaded:
+    with _mounted(handover, boot.root_partition, handover.verity) as root:
         init = root / handover.init.lstrip("/")
         if not init.is_file() and not init.is_symlink():
             raise BootError(f"the image has no {handover.init}")
 
     def start() -> None:
+        # From here on a rotten block is the machine's end, and the next start looks for it.
+        nodes = dm.map_area(
+            handover.root_node, _mapping_of(handover), boot.root_partition, handover.verity
+        )
         START_FILE.write_text(json.dumps(record))
-        ENV_FILE.write_text(handover.env_text())
+        ENV_FILE.write_text(handover.env_text(nodes[-1] if nodes else ""))
 
     return Loaded("switch_root", start)
 
@@ -110,20 +116,28 @@ def _running_build_id() -> str:
         return ""
 
 
+def _mapping_of(handover: Handover) -> str:
+    return f"bootsvc-{handover.area.name.lower()}"
+
+
 @contextmanager
-def _mounted(node: str) -> Iterator[Path]:
-    """The area's file system, read-only, device included."""
-    kind, options = _file_system(node)
-    _MOUNT_POINT.mkdir(parents=True, exist_ok=True)
+def _mounted(
+    handover: Handover, part: InnerPartition | None, verity: Verity | None
+) -> Iterator[Path]:
+    """The file system in the area, or in ``part`` of it, read-only, device included."""
+    area = handover.root_node
     try:
-        syscalls.set_read_only(Path(node))
+        syscalls.set_read_only(Path(area))
     except OSError as exc:
-        raise BootError(f"{node}: cannot be made read-only: {exc.strerror}") from exc
-    syscalls.mount(node, _MOUNT_POINT, kind, syscalls.MS_RDONLY, options)
-    try:
-        yield _MOUNT_POINT
-    finally:
-        syscalls.umount(_MOUNT_POINT)
+        raise BootError(f"{area}: cannot be made read-only: {exc.strerror}") from exc
+    _MOUNT_POINT.mkdir(parents=True, exist_ok=True)
+    with dm.mapped(area, _mapping_of(handover), part, verity) as node:
+        kind, options = _file_system(node)
+        syscalls.mount(node, _MOUNT_POINT, kind, syscalls.MS_RDONLY, options)
+        try:
+            yield _MOUNT_POINT
+        finally:
+            syscalls.umount(_MOUNT_POINT)
 
 
 def _file_system(node: str) -> tuple[str, str]:

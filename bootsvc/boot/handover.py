@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootsvc.formats.boot_status import Area
+from bootsvc.formats.verity import Verity
 
 RUN_DIR = Path("/run/bootsvc")
 ENV_FILE = RUN_DIR / "handover.env"
@@ -30,6 +31,8 @@ class Handover:
         data_node, data_guid: the data partition's, empty where there is none.
         alarm: name of the reason for an alarm, empty where all is well.
         slot: of the updater that hands over, a or b; empty where it did not come from one.
+        root_offset: where the root file system begins in the area, in bytes.
+        verity: the tree that its blocks are held against while it runs, or None.
     """
 
     area: Area
@@ -45,6 +48,8 @@ class Handover:
     confirm_limit_s: int
     alarm: str = ""
     slot: str = ""
+    root_offset: int = 0
+    verity: Verity | None = None
 
     def kernel_facts(self) -> dict[str, str]:
         """For ``cmdline.compose``."""
@@ -62,10 +67,18 @@ class Handover:
             facts["alarm"] = self.alarm
         if self.slot:
             facts["slot"] = self.slot
+        if self.root_offset:
+            facts["root_offset"] = str(self.root_offset)
+        if self.verity:
+            facts["verity"] = self.verity.as_option()
         return facts
 
-    def env_text(self) -> str:
-        """The file that overlay.sh, the units and the ``bootsvc`` command read."""
+    def env_text(self, mapped: str = "") -> str:
+        """The file that overlay.sh, the units and the ``bootsvc`` command read.
+
+        Args:
+            mapped: the device to mount, where the updater has mapped one over the area already.
+        """
         values = {
             "AREA": self.area.name.lower(),
             "IDENTITY": self.identity.hex(),
@@ -78,6 +91,9 @@ class Handover:
             "CONFIRM_LIMIT_S": str(self.confirm_limit_s),
             "ALARM": self.alarm,
             "SLOT": self.slot,
+            "ROOT_OFFSET": str(self.root_offset or ""),
+            "VERITY": self.verity.as_option() if self.verity else "",
+            "MAPPED": mapped,
         }
         return "".join(f"BOOTSVC_{name}='{value}'\n" for name, value in values.items())
 

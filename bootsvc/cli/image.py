@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,29 +14,38 @@ from bootsvc.cli.store_content import add_publish
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
+    from bootsvc.formats.manifest import InnerPartition
     from bootsvc.storage.image_area import Footer
 
 METHODS = ("kexec", "switch_root")
 OVERLAYS = ("volatile", "kept")
+SHAPES = ("raw", "qcow2", "vhd", "vhdx", "folder")
+TREE_KINDS = ("squashfs", "erofs", "ext4")
+OWNERS = ("kept", "root")
 
 EXAMPLES = """\
 examples:
-  mksquashfs rootfs/ rootfs.squashfs
-  bootsvc image make rootfs.squashfs -o v1.bimg --key keys/release.key \\
+  bootsvc image make rootfs/ -o v1.bimg --key keys/release.key \\
       --number 1 --label 1.0 --compatible lab --option console=ttyS0
   bootsvc image show v1.bimg
   bootsvc image verify v1.bimg --keys keys/
 """
 
 MAKE_TEXT = """\
-The root file system is squashfs or ext4 with a kernel in its /boot: the newest entry in
-/boot/loader/entries, or else the newest /boot/vmlinuz-RELEASE with its initrd. Kernel, initrd and
-options are signed with the image. The updater sets root=, ro, init=, panic= and bootsvc.* itself,
-so these are left out of a boot entry's options and refused as --option.
+ROOTFS is a folder, or a file: raw, qcow2 (with its backing files beside it), VHD (fixed, dynamic,
+differencing with its parents beside it) or VHDX. It holds a squashfs, ext4 or erofs file system, or
+is a whole disk (GPT or MBR) with one as its root partition.
 
-example:
-  bootsvc image make rootfs.squashfs -o v2.bimg --key keys/release.key --number 2 --label 1.1 \\
+The file system has a kernel in its /boot: the newest entry in /boot/loader/entries, or else the
+newest /boot/vmlinuz-RELEASE with its initrd. Kernel, initrd and options are signed with the image.
+The updater sets root=, ro, init=, panic= and bootsvc.* itself, so these are left out of a boot
+entry's options and refused as --option.
+
+examples:
+  bootsvc image make rootfs/ -o v2.bimg --key keys/release.key --number 2 --label 1.1 \\
       --compatible lab --option console=ttyS0 --parent v1.bimg --notes "new kernel"
+  bootsvc image make cloud.qcow2 -o v3.bimg --key keys/release.key --number 3 --label 2.0 \\
+      --compatible lab --verity
 """
 
 
@@ -66,7 +76,9 @@ def _add_make(commands: Groups) -> None:
         commands, "make", "make a signed image file of a root file system", MAKE_TEXT
     )
     make.set_defaults(run=run_make)
-    make.add_argument("rootfs", metavar="ROOTFS", type=Path, help="squashfs or ext4 file system")
+    make.add_argument(
+        "rootfs", metavar="ROOTFS", type=Path, help="folder, file system, or disk; see above"
+    )
     need = make.add_argument_group("needed")
     need.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="image file")
     need.add_argument("--key", metavar="FILE", type=Path, required=True, help="secret key (.key)")
@@ -111,6 +123,35 @@ def _add_make(commands: Groups) -> None:
     start.add_argument(
         "--no-initrd", action="store_true", help="the kernel mounts its root by itself"
     )
+    start.add_argument(
+        "--verity",
+        action="store_true",
+        help="hold every block against its digest while the image runs (dm-verity): a rotten one "
+        "restarts the machine, and the next start looks for it",
+    )
+    source = make.add_argument_group("what it is made from")
+    source.add_argument(
+        "--shape", choices=SHAPES, help="of ROOTFS (default: told by its first and last bytes)"
+    )
+    source.add_argument(
+        "--file-system",
+        choices=TREE_KINDS,
+        default=TREE_KINDS[0],
+        help="that a folder is made into (default: squashfs, compressed by zstd)",
+    )
+    source.add_argument(
+        "--owner",
+        choices=OWNERS,
+        help="of a folder's files: as they are, or root (default: kept where root makes the "
+        "image, else root)",
+    )
+    source.add_argument(
+        "--root-partition",
+        metavar="N",
+        type=natural,
+        default=0,
+        help="of a whole disk, as sfdisk numbers them (default: found by its type, or by --init)",
+    )
     more = make.add_argument_group("more about the version")
     more.add_argument(
         "--lineage",
@@ -137,16 +178,25 @@ def run_make(args: argparse.Namespace) -> ExitCode:
     from bootsvc.errors import StorageError
     from bootsvc.image.keys import load_signing_key
     from bootsvc.image.make import BootOptions, lineage_of, make_image
+    from bootsvc.image.source import SourceOptions, opened_as_raw
+    from bootsvc.image.trees import TreeOptions
     from bootsvc.storage.image_file import open_bimg
 
     key = load_signing_key(args.key)
-    try:
-        total = args.rootfs.stat().st_size
-    except OSError as exc:
-        raise StorageError(f"{args.rootfs}: cannot be read: {exc.strerror}") from exc
-    with progress(args.out.name, total) as bar:
+    if args.out.exists() and not args.force:
+        # Before a conversion of minutes; make_image asks again.
+        raise StorageError(f"{args.out} exists already", hint="use --force to replace it")
+    options = SourceOptions(
+        args.shape or "",
+        TreeOptions(args.file_system, args.owner or ("kept" if os.geteuid() == 0 else "root")),
+    )
+    scratch = args.out.absolute().parent
+    with (
+        opened_as_raw(args.rootfs, scratch=scratch, options=options, show_work=progress) as raw,
+        progress(args.out.name, raw.stat().st_size) as bar,
+    ):
         make_image(
-            args.rootfs,
+            raw,
             args.out,
             key=key,
             number=args.number,
@@ -161,6 +211,8 @@ def run_make(args: argparse.Namespace) -> ExitCode:
                 init=args.init,
                 kernel=args.kernel,
                 with_initrd=not args.no_initrd,
+                verity=args.verity,
+                root_partition=args.root_partition,
             ),
             notes=args.notes,
             parent=_parent_identity(args.parent),
@@ -226,6 +278,12 @@ def _document_of(footer: Footer) -> dict[str, object]:
     }
 
 
+def _partition_text(partition: InnerPartition | None) -> str:
+    if partition is None:
+        return "the whole image"
+    return f"partition at byte {partition.offset} ({describe_size(partition.size)})"
+
+
 def _text_of(footer: Footer) -> str:
     manifest = footer.manifest
     boot = manifest.boot
@@ -247,6 +305,8 @@ def _text_of(footer: Footer) -> str:
         ("options", boot.options or "none"),
         ("overlay", boot.overlay),
         ("init", boot.init),
+        ("root", _partition_text(boot.root_partition)),
+        ("while it runs", "every block is checked" if boot.verity else "blocks are not checked"),
         ("key id", ", ".join(one.key_id.hex() for one in footer.locator.signatures) or "none"),
     ]
     if manifest.notes:

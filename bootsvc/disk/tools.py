@@ -18,11 +18,15 @@ PACKAGES = {
     "mmd": "mtools",
     "mkfs.ext4": "e2fsprogs",
     "debugfs": "e2fsprogs",
+    "mksquashfs": "squashfs-tools",
+    "unsquashfs": "squashfs-tools",
+    "mkfs.erofs": "erofs-utils",
+    "fsck.erofs": "erofs-utils",
+    "qemu-img": "qemu-utils",
     "grub-mkimage": "grub-common",
     "xz": "xz-utils",
     "lsblk": "util-linux",
     "blkid": "util-linux",
-    "qemu-img": "qemu-utils",
 }
 """The Debian package of each tool."""
 

@@ -147,6 +147,7 @@ class Reason(IntEnum):
     SAME_IMAGE = 25
     BOOT_SECTION = 26
     ASKED_AT_CONSOLE = 27
+    ROTTEN_BLOCK = 28
 
 
 CODES_OF_PHASE: dict[Phase, tuple[StatusCode, ...]] = {

@@ -71,6 +71,7 @@ REASONS = {
     Reason.NOT_CONFIRMED: "the system ran but did not confirm within the limit",
     Reason.RESTARTED: "the system went down before it confirmed",
     Reason.PANIC: "the kernel panicked",
+    Reason.ROTTEN_BLOCK: "the running image met a block that differs from its signed digest",
     Reason.WATCHDOG: "the watchdog reset the machine",
     Reason.CRASHES: "the confirmed image crashed too often",
     Reason.BACKUP_BAD: "the backup does not verify",

@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ from bootsvc.formats.footer import Locator, build_locator
 from bootsvc.formats.manifest import (
     METHODS,
     OVERLAYS,
+    BootFile,
     BootSection,
     Manifest,
     build_manifest,
@@ -29,7 +30,7 @@ from bootsvc.formats.tree import build_tree, leaves_of
 from bootsvc.image.boot_files import combine_options, extract_boot_file, find_boot_files
 from bootsvc.image.kernel_notes import kernel_build_id
 from bootsvc.image.keys import SigningKey
-from bootsvc.image.rootfs import open_rootfs
+from bootsvc.image.whole_disk import Root, opened_root
 from bootsvc.storage.device import CHUNK_SIZE
 from bootsvc.storage.image_area import Tick, no_tick
 from bootsvc.units import BLOCK_SIZE, round_up
@@ -49,6 +50,8 @@ class BootOptions:
         init: path of the first program.
         kernel: path of the kernel in the image; empty: that of the boot entry, or the newest.
         with_initrd: False: the kernel mounts its root without one.
+        verity: every block is held against its digest while the image runs.
+        root_partition: number of the root partition in a whole-disk image; 0: it is found.
     """
 
     method: str = METHODS[0]
@@ -57,6 +60,8 @@ class BootOptions:
     init: str = "/sbin/init"
     kernel: str = ""
     with_initrd: bool = True
+    verity: bool = False
+    root_partition: int = 0
 
 
 def lineage_of(text: str) -> str:
@@ -86,7 +91,8 @@ def make_image(
     """Make the image file ``out`` of the file system in ``rootfs``.
 
     Args:
-        rootfs: a squashfs or ext4 file system with a kernel in its /boot.
+        rootfs: a squashfs, ext4 or erofs file system with a kernel in its /boot, or a disk with
+            such a partition, as raw bytes; see ``source`` for other shapes.
         out: the image file; it appears whole or not at all.
         key: signs the manifest.
         number: orders the versions of a lineage.
@@ -109,7 +115,7 @@ def make_image(
     """
     if out.exists() and not force:
         raise StorageError(f"{out} exists already", hint="use --force to replace it")
-    boot_section = read_boot_section(rootfs, boot or BootOptions())
+    boot_section = read_boot_section(rootfs, boot or BootOptions(), out.absolute().parent)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with rootfs.open("rb") as source, part.open("xb") as target:
@@ -138,16 +144,26 @@ def make_image(
     return manifest
 
 
-def read_boot_section(rootfs: Path, boot: BootOptions) -> BootSection:
-    """The boot section for the file system in ``rootfs``; see ``make_image`` for the errors."""
-    image = open_rootfs(rootfs)
-    found = find_boot_files(image, kernel=boot.kernel, with_initrd=boot.with_initrd)
-    options = combine_options(found.options, boot.options)
-    with tempfile.TemporaryDirectory(prefix="bootsvc-image-") as folder:
+def read_boot_section(rootfs: Path, boot: BootOptions, scratch: Path | None = None) -> BootSection:
+    """The boot section for the file system or disk in ``rootfs``; see ``make_image`` for the
+    errors. ``scratch`` is a folder with room for copies of a disk's partitions."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bootsvc-image-") as folder,
+        opened_root(rootfs, scratch or Path(folder), boot.root_partition, boot.init) as root,
+    ):
+        found = find_boot_files(root.files, kernel=boot.kernel, with_initrd=boot.with_initrd)
+        options = combine_options(found.options, boot.options)
         copy = Path(folder) / "file"
-        kernel = extract_boot_file(image, found.kernel, copy)
+        kernel = _boot_file(root, found.kernel, copy)
         build_id = kernel_build_id(copy)
-        initrd = extract_boot_file(image, found.initrd, copy) if found.initrd else None
+        initrd = _boot_file(root, found.initrd, copy) if found.initrd else None
+        root_partition, boot_partition = root.partition, root.boot_partition
+    if (boot.verity or root_partition) and initrd is None:
+        raise BootError(
+            f"{found.kernel}: without an initrd the kernel can neither check the blocks of its "
+            "root nor find it in a disk",
+            hint="leave --no-initrd out",
+        )
     if boot.method == "switch_root" and not build_id:
         raise BootError(
             f"{found.kernel}: it has no build-id, so it cannot be compared with the running kernel",
@@ -161,7 +177,15 @@ def read_boot_section(rootfs: Path, boot: BootOptions) -> BootSection:
         kernel_build_id=build_id,
         overlay=boot.overlay,
         init=boot.init,
+        root_partition=root_partition,
+        boot_partition=boot_partition,
+        verity=boot.verity,
     )
+
+
+def _boot_file(root: Root, path: str, copy: Path) -> BootFile:
+    found = extract_boot_file(root.files, path, copy)
+    return replace(found, path=root.path_in_partition(path))
 
 
 def _copy(source: BinaryIO, target: BinaryIO, tick: Tick) -> tuple[int, bytes, bytes]:

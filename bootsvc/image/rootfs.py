@@ -1,15 +1,19 @@
-"""Reads files out of a root file system image (squashfs or ext4) without mounting it.
+"""Reads files out of a root file system image (squashfs, ext4 or erofs) without mounting it.
 
-No root and no loop device: ``unsquashfs`` and ``debugfs`` read the image. Symbolic links are
-followed here, within the image, so that a link can never lead to a file of the building machine.
+No root and no loop device: ``unsquashfs``, ``debugfs`` and ``fsck.erofs`` read the image. Symbolic
+links are followed here, within the image, so that a link can never lead to a file of the building
+machine.
 """
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,25 +47,44 @@ class RootFs(Protocol):
         ...
 
 
+_MAGICS = (
+    ("squashfs", 0, b"hsqs"),
+    ("ext4", 1080, b"\x53\xef"),
+    ("erofs", 1024, b"\xe2\xe1\xf5\xe0"),
+)
+HEAD_SIZE = 2048
+"""Bytes of a file system in which its magic number is."""
+
+
+def kind_of(head: bytes) -> str:
+    """squashfs, ext4 or erofs, by the first ``HEAD_SIZE`` bytes; empty where it is none of them."""
+    for kind, offset, magic in _MAGICS:
+        if head[offset : offset + len(magic)] == magic:
+            return kind
+    return ""
+
+
 def open_rootfs(image: Path) -> RootFs:
     """The file system in ``image``, told by the magic number in its superblock.
 
     Raises:
         StorageError: it cannot be read.
-        FormatError: neither squashfs nor ext4.
+        FormatError: neither squashfs, ext4 nor erofs.
     """
     try:
         with image.open("rb") as file:
-            head = file.read(2048)
+            kind = kind_of(file.read(HEAD_SIZE))
     except OSError as exc:
         raise StorageError(f"{image}: cannot be read: {exc.strerror}") from exc
-    if head.startswith(b"hsqs"):
+    if kind == "squashfs":
         return Squashfs(image)
-    if head[1080:1082] == b"\x53\xef":
+    if kind == "ext4":
         return Ext4(image)
+    if kind == "erofs":
+        return Erofs(image)
     raise FormatError(
-        f"{image}: neither squashfs nor ext4",
-        hint="make one with: mksquashfs FOLDER rootfs.squashfs",
+        f"{image}: neither squashfs, ext4 nor erofs, nor a disk with partitions",
+        hint="name a folder, or make one with: mksquashfs FOLDER rootfs.squashfs",
     )
 
 
@@ -154,6 +177,47 @@ class Ext4:
 
     def _ask(self, request: str) -> str:
         return run_tool(["debugfs", "-R", request, self.image])
+
+
+class Erofs:
+    """An erofs file. Its tools read no single file, so all of it is unpacked, once, when the first
+    one is asked for; the copies are gone with this object."""
+
+    def __init__(self, image: Path) -> None:
+        self.image = image
+        self._folder: Path | None = None
+
+    def entries(self, folder: str) -> Mapping[str, Entry]:
+        """See ``RootFs``."""
+        found = {}
+        place = self._unpacked() / folder.lstrip("/")
+        if place.is_dir():
+            for one in os.scandir(place):
+                if one.is_symlink():
+                    target = str(Path(one).readlink())
+                    found[one.name] = Entry("link", len(target.encode()), target)
+                elif one.is_dir():
+                    found[one.name] = Entry("dir")
+                else:
+                    size = one.stat(follow_symlinks=False).st_size
+                    found[one.name] = Entry("file" if one.is_file() else "other", size)
+        return found
+
+    def extract(self, path: str, target: Path) -> None:
+        """See ``RootFs``."""
+        source = self._unpacked() / path.lstrip("/")
+        if source.is_symlink() or not source.is_file():
+            raise ToolError(f"{path}: not a regular file in {self.image}")
+        shutil.copyfile(source, target)
+
+    def _unpacked(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="bootsvc-erofs-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            # As ourselves: the image's owners and modes matter to nobody here, and a folder of
+            # mode 0 could not be removed.
+            run_tool(["fsck.erofs", f"--extract={self._folder}/root", "--no-preserve", self.image])
+        return self._folder / "root"
 
 
 def _quotable(path: str) -> str:

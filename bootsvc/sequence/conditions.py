@@ -128,6 +128,12 @@ def has_new_crash(seen: Observation) -> bool:
     return seen.crash is not None and seen.crash.event != records.of(seen).crash_event
 
 
+def met_rot(seen: Observation) -> bool:
+    """The running image met a block that differs from its digest, and nothing followed from it."""
+    reason = seen.crash.reason if seen.crash else Reason.NONE
+    return has_new_crash(seen) and reason is Reason.ROTTEN_BLOCK
+
+
 def hung_too_often(seen: Observation) -> bool:
     """With the crash found now, the work under way hung as often as it may."""
     return has_new_crash(seen) and records.of(seen).crash_count + 1 >= MAX_HANGS

@@ -40,6 +40,7 @@ from bootsvc.sequence.conditions import (
     has_new_crash,
     holds_same,
     hung_too_often,
+    met_rot,
     names_proven_primary,
     no,
     refused,
@@ -248,6 +249,11 @@ IDLE = (
     Row("no backup: install",         both(no(startable(PRIMARY)), refused(PRIMARY), verified(STAGING)),
         write(last_resorts.installing_over_rot)),
     Row("rotten, no backup",          no(startable(PRIMARY)),             halt_telling(PRIMARY)),
+    # the image met a rotten block while it ran (dm-verity): only reading all of it tells
+    Row("met rot: read primary",      both(met_rot, unread(PRIMARY)),     verify(PRIMARY)),
+    Row("met rot: backup?",           both(met_rot, refused(PRIMARY), unread(BACKUP)), verify(BACKUP)),
+    Row("met rot: use the backup",    both(met_rot, refused(PRIMARY), verified(BACKUP)),
+        write(records.rot)),
     # evidence of trouble
     Row("request hung again: refuse", both(asked, hung_too_often),        write(hangs.request_given_up)),
     Row("count a crash",              has_new_crash,                      write(records.crash_counted)),

@@ -63,7 +63,8 @@ class Crash:
 
     Attributes:
         event: 16 bytes that name this very event, so that it is counted once.
-        reason: PANIC or WATCHDOG.
+        reason: PANIC, WATCHDOG, or ROTTEN_BLOCK: a panic because a block of the running image
+            differed from its digest.
     """
 
     event: bytes

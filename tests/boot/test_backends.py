@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from bootsvc.boot import backends, syscalls
+from bootsvc.boot import backends, dm, syscalls
 from bootsvc.boot.backends import load
-from bootsvc.boot.handover import start_cpio
+from bootsvc.boot.handover import Handover, start_cpio
 from bootsvc.errors import BootError
-from bootsvc.formats.manifest import BootFile, BootSection
+from bootsvc.formats.manifest import BootFile, BootSection, InnerPartition
+from bootsvc.formats.verity import Verity
 from bootsvc.units import MIB
 from tests.boot.facts import HANDOVER
 
@@ -47,10 +48,14 @@ class Kernel:
     root: Path
     is_mounted: bool = False
     loaded: list[tuple[bytes, bytes | None, str]] = field(default_factory=list)
+    looked_at: list[tuple[InnerPartition | None, Verity | None]] = field(default_factory=list)
 
     @contextmanager
-    def mounted(self, node: str) -> Iterator[Path]:
-        assert node == HANDOVER.root_node
+    def mounted(
+        self, handover: Handover, part: InnerPartition | None, verity: Verity | None
+    ) -> Iterator[Path]:
+        assert handover.root_node == HANDOVER.root_node
+        self.looked_at.append((part, verity))
         self.is_mounted = True
         yield self.root
         self.is_mounted = False
@@ -215,6 +220,45 @@ def test_an_image_without_its_init_is_not_switched_to(kernel: Kernel, tmp_path: 
     # A link may lead to where only the running image has it.
     (kernel.root / "sbin/init").symlink_to("/nowhere/systemd")
     assert load(SWITCH, HANDOVER, RUNNING, RECORD).method == "switch_root"
+
+
+# --- an image that is a disk, an image whose blocks are checked -----------------------------------
+
+ROOT, BOOT_PART = InnerPartition(1 * MIB, 8 * MIB), InnerPartition(16 * MIB, MIB)
+VERITY = Verity(4096, 5000, bytes(range(32)))
+
+
+def test_kernel_and_initrd_of_a_whole_disk_image_are_read_in_its_boot_partition(
+    kernel: Kernel,
+) -> None:
+    handover = replace(HANDOVER, root_offset=ROOT.offset, verity=VERITY)
+    load(replace(BOOT, root_partition=ROOT), handover, "", RECORD)
+    load(replace(BOOT, root_partition=ROOT, boot_partition=BOOT_PART), handover, "", RECORD)
+    assert kernel.looked_at == [(ROOT, None), (BOOT_PART, None)], "they have digests of their own"
+    for *_, cmdline in kernel.loaded:
+        words = cmdline.split()
+        assert "bootsvc.root_offset=1048576" in words
+        assert f"bootsvc.verity=4096:5000:{bytes(range(32)).hex()}" in words
+
+
+def test_switch_root_looks_at_a_checked_root_and_maps_it_for_good_only_at_the_start(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").write_bytes(GNU)
+    made: list[tuple[object, ...]] = []
+
+    def map_area(*facts: object) -> list[str]:
+        made.append(facts)
+        return ["/dev/dm-0", "/dev/dm-1"]
+
+    monkeypatch.setattr(dm, "map_area", map_area)
+    handover = replace(HANDOVER, root_offset=ROOT.offset, verity=VERITY)
+    loaded = load(replace(SWITCH, root_partition=ROOT), handover, RUNNING, RECORD)
+    assert kernel.looked_at == [(ROOT, VERITY)]
+    assert not made, "a rotten block must not end the machine while another image could be started"
+    loaded.start()
+    assert made == [("/dev/vda4", "bootsvc-primary", ROOT, VERITY)]
+    assert "BOOTSVC_MAPPED='/dev/dm-1'\n" in (tmp_path / "handover.env").read_text()
 
 
 # --- the area's file system ----------------------------------------------------------------------

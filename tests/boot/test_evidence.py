@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bootsvc.boot import evidence
-from bootsvc.boot.evidence import find_crash
+from bootsvc.boot.evidence import find_crash, keeps_panics
 from bootsvc.formats.boot_status import Reason
 
 
@@ -20,9 +20,9 @@ def sys_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def dump(tree: Path, name: str, at_s: int = 1000) -> None:
+def dump(tree: Path, name: str, at_s: int = 1000, text: str = "") -> None:
     (tree / "pstore").mkdir(exist_ok=True)
-    (tree / "pstore" / name).write_text("Panic#1 Part1\n")
+    (tree / "pstore" / name).write_text(f"Panic#1 Part1\n{text}")
     os.utime(tree / "pstore" / name, (at_s, at_s))
 
 
@@ -91,3 +91,35 @@ def test_a_panic_says_more_than_the_watchdog_that_ended_it(sys_tree: Path) -> No
 def test_other_files_of_pstore_are_no_panic(sys_tree: Path) -> None:
     dump(sys_tree, "console-ramoops-0")
     assert find_crash() is None
+
+
+ROT = "<0>[    5.1] Kernel panic - not syncing: dm-verity device corrupted\n"
+
+
+def test_a_panic_of_dm_verity_says_that_a_block_is_rotten_in_whatever_part_it_stands(
+    sys_tree: Path,
+) -> None:
+    dump(sys_tree, "dmesg-erst-1", text=ROT)
+    dump(sys_tree, "dmesg-erst-2", text="<6>[    1.0] earlier words\n")
+    crash = find_crash()
+    assert crash is not None
+    assert crash.reason is Reason.ROTTEN_BLOCK
+
+
+def test_a_rotten_block_of_an_older_panic_says_nothing_of_the_newest(sys_tree: Path) -> None:
+    dump(sys_tree, "dmesg-erst-1", text=ROT)
+    dump(sys_tree, "dmesg-erst-2", at_s=2000)
+    crash = find_crash()
+    assert crash is not None
+    assert crash.reason is Reason.PANIC
+
+
+@pytest.mark.parametrize(("backend", "expected"), [("erst\n", True), ("(null)\n", False)])
+def test_whether_panics_are_kept_is_told_by_the_kernels_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, expected: bool
+) -> None:
+    (tmp_path / "backend").write_text(backend)
+    monkeypatch.setattr(evidence, "PSTORE_BACKEND", tmp_path / "backend")
+    assert keeps_panics() is expected
+    monkeypatch.setattr(evidence, "PSTORE_BACKEND", tmp_path / "none")
+    assert not keeps_panics()

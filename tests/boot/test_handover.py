@@ -13,12 +13,14 @@ import pytest
 from bootsvc.boot.cmdline import MAX_LENGTH, compose, parse_options
 from bootsvc.boot.handover import CPIO_NAME, start_cpio
 from bootsvc.formats.boot_status import Area
+from bootsvc.formats.verity import Verity
 from tests.boot.facts import HANDOVER
 
 FACTS = {
     "complete": HANDOVER,
     "no data": replace(HANDOVER, data_node="", data_guid="", area=Area.BACKUP, is_trial=False),
     "alarm": replace(HANDOVER, alarm="io_error", overlay="kept"),
+    "disk": replace(HANDOVER, root_offset=1048576, verity=Verity(3, 60, b"\x12" * 32)),
     "odd init": replace(HANDOVER, init="/sbin/init;&|<>*?()#~!é"),
 }
 
@@ -48,6 +50,9 @@ def test_a_shell_sources_back_what_was_written(tmp_path: Path, name: str, shell:
         "BOOTSVC_CONFIRM_LIMIT_S": "300",
         "BOOTSVC_ALARM": facts.alarm,
         "BOOTSVC_SLOT": facts.slot,
+        "BOOTSVC_ROOT_OFFSET": "1048576" if facts.root_offset else "",
+        "BOOTSVC_VERITY": f"3:60:{'12' * 32}" if facts.verity else "",
+        "BOOTSVC_MAPPED": "",
     }
 
 
@@ -66,6 +71,8 @@ def test_kernel_options_carry_the_same_facts_and_nothing_that_is_empty() -> None
     assert not {"data", "alarm"} & set(bare)
     assert all(bare.values())
     assert FACTS["alarm"].kernel_facts()["alarm"] == "io_error"
+    assert FACTS["disk"].kernel_facts()["root_offset"] == "1048576"
+    assert FACTS["disk"].kernel_facts()["verity"] == f"3:60:{'12' * 32}"
 
 
 def test_facts_leave_most_of_the_command_line_to_the_image() -> None:

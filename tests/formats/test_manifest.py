@@ -16,6 +16,7 @@ from bootsvc.formats.footer import MAX_MANIFEST_SIZE
 from bootsvc.formats.manifest import (
     BootFile,
     BootSection,
+    InnerPartition,
     Manifest,
     build_manifest,
     identity_of,
@@ -103,7 +104,7 @@ def test_a_field_of_the_wrong_kind_is_named(path: str) -> None:
 
 
 BAD = {
-    "format": 2,
+    "format": 3,
     "block_size": 512,
     "lineage": "0F5F3C63-4A53-4B3A-9C0F-2B6D3C1D0001",
     "label": "x" * 65,
@@ -189,3 +190,76 @@ def test_a_manifest_that_could_not_be_read_again_is_not_built() -> None:
     for change in changes:
         with pytest.raises(FormatError):
             build_manifest(replace(MANIFEST, **change))
+
+
+# --- format 2: what a reader must know -----------------------------------------------------------
+
+WHOLE_DISK = replace(
+    MANIFEST,
+    boot=replace(
+        MANIFEST.boot,
+        root_partition=InnerPartition(8192, 32768),
+        boot_partition=InnerPartition(4096, 4096),
+        verity=True,
+    ),
+)
+
+
+def needing(**changes: Any) -> bytes:
+    """The manifest of a whole-disk image with keys of its top or its boot section changed."""
+    whole: dict[str, Any] = json.loads(build_manifest(WHOLE_DISK))
+    for key, value in changes.items():
+        (whole if key in whole else whole["boot"])[key] = value
+    return json.dumps(whole).encode()
+
+
+def test_the_golden_manifest_of_format_2_means_what_it_meant() -> None:
+    golden = GOLDEN.with_name("manifest-2.json").read_bytes()
+    assert parse_manifest(golden) == WHOLE_DISK
+    assert build_manifest(WHOLE_DISK) == golden
+
+
+def test_an_image_that_a_reader_of_format_1_would_start_wrongly_is_of_format_2() -> None:
+    assert document()["format"] == 1
+    whole = json.loads(build_manifest(WHOLE_DISK))
+    assert (whole["format"], whole["needs"]) == (2, ["partition", "verity"])
+    assert parse_manifest(needing()) == WHOLE_DISK
+    for boot in (
+        replace(MANIFEST.boot, verity=True),
+        replace(MANIFEST.boot, root_partition=InnerPartition(4096, 4096)),
+    ):
+        manifest = replace(MANIFEST, boot=boot)
+        assert parse_manifest(build_manifest(manifest)) == manifest
+
+
+def test_a_need_that_nobody_here_knows_is_refused_by_its_name() -> None:
+    with pytest.raises(FieldError, match="'sealed' is unknown") as refused:
+        parse_manifest(needing(needs=["verity", "sealed"]))
+    assert "update the updater first" in refused.value.hint
+    odd_ones: tuple[Any, ...] = ([], "verity", None, ["verity", "verity"], [["verity"]], [7], {})
+    for odd in odd_ones:
+        with pytest.raises(FieldError, match="needs"):
+            parse_manifest(needing(needs=odd))
+
+
+@pytest.mark.parametrize(
+    ("offset", "size"),
+    [(0, 4096), (512, 4096), (8192, 4097), (8192, 0), (8192, 36864), (40960, 4096), (-4096, 8192)],
+)
+def test_a_partition_that_is_not_in_the_image_or_not_aligned_is_refused(
+    offset: int, size: int
+) -> None:
+    for key in ("root_partition", "boot_partition"):
+        with pytest.raises(FieldError, match=key):
+            parse_manifest(needing(**{key: {"offset": offset, "size": size}}))
+
+
+def test_verity_is_never_taken_for_wanted_by_half() -> None:
+    for value in (False, None, 1, "true"):
+        with pytest.raises(FieldError, match="verity"):
+            parse_manifest(needing(verity=value))
+
+
+def test_a_reader_of_format_1_reads_nothing_of_format_2() -> None:
+    """What the updaters say that were built before there was a format 2."""
+    assert parse_manifest(with_value("boot.verity", True)) == MANIFEST

@@ -48,7 +48,8 @@ def locators() -> tuple[bytes, ...]:
 
 def manifests() -> tuple[bytes, ...]:
     compact = json.dumps(json.loads((GOLDEN / "manifest.json").read_bytes()))
-    return ((GOLDEN / "manifest.json").read_bytes(), compact.encode())
+    both = [(GOLDEN / name).read_bytes() for name in ("manifest.json", "manifest-2.json")]
+    return (*both, compact.encode())
 
 
 def disks() -> tuple[bytes, ...]:

@@ -26,7 +26,7 @@ from bootsvc.formats import qcow2
 from bootsvc.formats.check_information import SIZE
 from bootsvc.formats.footer import MAX_MANIFEST_SIZE
 from bootsvc.units import KIB, MIB
-from tests.fuzz import chains, image_store, network, parsers, seeds
+from tests.fuzz import chains, image_store, network, parsers, seeds, vhd_disks
 from tests.fuzz.parsers import UNPACKED, UNPACKER_MEMORY
 from tests.fuzz.target import Target
 
@@ -212,6 +212,15 @@ TARGETS = {
             chains.heads,
             "qcow2",
             words=(qcow2.MAGIC, qcow2.OUR_MAGIC, b"\xb0\x07\x5c\x01", b"\xe2\x79\x2a\xca"),
+        ),
+        Target(
+            "vhd",
+            vhd_disks.vhd,
+            (FormatError,),
+            SMALL,
+            vhd_disks.disks,
+            "vhd",
+            1536,
         ),
         Target(
             "check-information",

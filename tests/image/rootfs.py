@@ -4,7 +4,7 @@ import lzma
 import os
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bootsvc.errors import ToolError
@@ -82,13 +82,34 @@ def write_tree(folder: Path, files: dict[str, bytes | str]) -> Path:
 
 
 def pack(folder: Path, kind: str) -> Path:
-    """The folder as a squashfs or ext4 file beside it."""
+    """The folder as a squashfs, ext4 or erofs file beside it."""
     out = folder.with_suffix(f".{kind}")
     if kind == "squashfs":
         command = ["mksquashfs", str(folder), str(out), "-quiet", "-no-progress", "-noappend"]
         command += ["-all-time", "0", "-mkfs-time", "0", "-all-root"]
+    elif kind == "erofs":
+        command = ["mkfs.erofs", "-zlz4", "-T0", "--all-root", "--quiet", str(out), str(folder)]
     else:
         command = ["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(folder), str(out), "4M"]
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PATH": path})
+    return out
+
+
+def disk_of(out: Path, label: str, parts: Sequence[tuple[Path | None, str]]) -> Path:
+    """A disk file with a partition table: the file system of each partition, and sfdisk's word for
+    its type; a partition each 8 MiB, the first at 1 MiB."""
+    lines = [f"label: {label}"]
+    lines += [
+        f"start={2048 + number * 16384}, size=16384, {kind}"
+        for number, (_, kind) in enumerate(parts)
+    ]
+    with out.open("wb") as file:
+        file.truncate((len(parts) * 8 + 2) * 2**20)
+    subprocess.run(["sfdisk", "-q", str(out)], input="\n".join(lines), text=True, check=True)
+    with out.open("r+b") as file:
+        for number, (content, _) in enumerate(parts):
+            if content:
+                file.seek((1 + number * 8) * 2**20)
+                file.write(content.read_bytes())
     return out

@@ -138,7 +138,7 @@ def test_options_that_the_updater_sets_are_refused_from_the_maker(word: str) -> 
         combine_options("", [f"quiet {word}"])
 
 
-@pytest.mark.parametrize("kind", ["squashfs", "ext4"])
+@pytest.mark.parametrize("kind", ["squashfs", "ext4", "erofs"])
 def test_file_systems_are_read_without_being_mounted(tmp_path: Path, kind: str) -> None:
     content = random.Random(1).randbytes(300_000)
     tree = write_tree(
@@ -169,5 +169,5 @@ def test_file_systems_are_read_without_being_mounted(tmp_path: Path, kind: str) 
 
 def test_file_system_of_unknown_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(bytes(8192))
-    with pytest.raises(FormatError, match="neither squashfs nor ext4"):
+    with pytest.raises(FormatError, match="neither squashfs, ext4 nor erofs"):
         open_rootfs(tmp_path / "disk.img")

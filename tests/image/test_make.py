@@ -21,7 +21,7 @@ KEY = signing_key_from("release", bytes(range(32)))
 INITRD = b"initrd" * 1000
 
 
-@pytest.fixture(params=["squashfs", "ext4"])
+@pytest.fixture(params=["squashfs", "ext4", "erofs"])
 def rootfs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return small_rootfs(tmp_path, request.param)
 

@@ -4,6 +4,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from bootsvc.formats.boot_status import (
     StatusCode,
     build,
 )
+from bootsvc.formats.manifest import BootFile, BootSection, InnerPartition
+from bootsvc.units import BLOCK_SIZE
 from initramfs.contents import HERE
+from tests.images import make_image, random_blocks, with_manifest
 
 BUSYBOX = shutil.which("busybox")
 COPY_1 = 2 * 1024 * 1024
@@ -109,6 +113,7 @@ def run_init(folder: Path, cmdline: str, *, no_shell: bool, more: str = "") -> l
         ("/proc/uptime", f"{folder}/uptime"),
         ("/run/bootsvc", f"{folder}/run"),
         ("/usr/bin/python3", f"{folder}/python3"),
+        ("/sys/class/block", f"{folder}/block"),
     ):
         text = text.replace(real, ours)
     acts = "wait_for_disk mount_kernel_file_systems stop_watchdog load_modules find_partitions"
@@ -159,7 +164,9 @@ def test_a_locked_console_gives_nobody_a_shell_and_restarts_in_its_time(
     assert any("bootsvc.shell is refused" in line for line in said) == ("shell" in options)
 
 
-def rescue(folder: Path, area: str, copy: bytes) -> tuple[list[str], dict[str, str]]:
+def rescue(
+    folder: Path, area: str, copy: bytes, devices: str = "/dev"
+) -> tuple[list[str], dict[str, str]]:
     """Start with bootsvc.rescue= on a disk with this record: what was said, what handed over."""
     status = status_partition(folder, copy, copy)
     said = run_init(
@@ -168,7 +175,7 @@ def rescue(folder: Path, area: str, copy: bytes) -> tuple[list[str], dict[str, s
         no_shell=False,
         more=(
             f"find_partitions() {{ PARTITIONS={status}; }}\n"
-            'same_disk() { echo "/dev/$2"; }\n'
+            f'same_disk() {{ echo "{devices}/$2"; }}\n'
             "hand_over() { end; }\n"
         ),
     )
@@ -188,6 +195,43 @@ def test_a_rescue_start_leaves_the_updater_out_and_can_confirm_nothing(
     assert facts["IDENTITY"] == facts["TRANSACTION"] == ""
     assert (facts["OVERLAY"], facts["DATA"]) == ("volatile", "/dev/bootsvc-data")
     assert "rescue entry" in (tmp_path / "run/alarms").read_text()
+
+
+def area_with(folder: Path, boot: BootSection) -> None:
+    """Make bootsvc-primary in ``folder`` an area with an image of this boot section."""
+    image = make_image(random_blocks(3, seed=1))
+    image = with_manifest(image, boot=boot, notes='x\n  "root_partition": {\n   "offset": 7,\n')
+    (folder / "bootsvc-primary").write_bytes(image.in_area(64 * BLOCK_SIZE))
+    (folder / "block/bootsvc-primary").mkdir(parents=True)
+    (folder / "block/bootsvc-primary/size").write_text(f"{64 * BLOCK_SIZE // 512}\n")
+
+
+PLAIN = BootSection("kexec", BootFile("/boot/vmlinuz", 1, bytes(32)))
+AS_DISK = replace(PLAIN, root_partition=InnerPartition(8192, 4096), verity=True)
+
+
+def test_the_shell_finds_the_root_of_a_disk_and_says_that_it_checks_no_blocks(
+    tmp_path: Path,
+) -> None:
+    area_with(tmp_path, AS_DISK)
+    said, facts = rescue(tmp_path, "primary", record(states=(3, 2)), str(tmp_path))
+    assert facts["ROOT_OFFSET"] == "8192"
+    assert any("ALARM the blocks of this image are not checked" in line for line in said)
+    assert "not checked while it runs" in (tmp_path / "run/alarms").read_text()
+
+
+@pytest.mark.parametrize("damage", ["", "no footer", "no area"])
+def test_the_shell_starts_any_other_image_as_it_lies_in_the_area(
+    tmp_path: Path, damage: str
+) -> None:
+    area_with(tmp_path, PLAIN if not damage else AS_DISK)
+    if damage == "no footer":
+        (tmp_path / "bootsvc-primary").write_bytes(bytes(64 * BLOCK_SIZE))
+    elif damage:
+        (tmp_path / "block/bootsvc-primary/size").unlink()
+    said, facts = rescue(tmp_path, "primary", record(states=(3, 2)), str(tmp_path))
+    assert facts["ROOT_OFFSET"] == ""
+    assert not any("ALARM" in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def test_kernel_options_become_the_handover_file(machine: Machine) -> None:
         "console=ttyS0 root=/dev/vda4 ro panic=10 bootsvc.area=primary "
         f"bootsvc.identity={IDENTITY} bootsvc.transaction={TRANSACTION} bootsvc.trial=1 "
         "bootsvc.data=/dev/vda7 bootsvc.overlay=kept bootsvc.confirm_limit_s=60 bootsvc.slot=b "
-        "glob=/*",
+        f"bootsvc.root_offset=1048576 bootsvc.verity=9:20:{IDENTITY} glob=/*",
     )
     assert code == "0"
     assert text.splitlines() == [
@@ -314,6 +314,8 @@ def test_kernel_options_become_the_handover_file(machine: Machine) -> None:
         "BOOTSVC_CONFIRM_LIMIT_S='60'",
         "BOOTSVC_ALARM=''",
         "BOOTSVC_SLOT='b'",
+        "BOOTSVC_ROOT_OFFSET='1048576'",
+        f"BOOTSVC_VERITY='9:20:{IDENTITY}'",
     ]
 
 
@@ -325,3 +327,48 @@ def test_quote_in_the_options_writes_no_handover_file(machine: Machine) -> None:
     code, text = _handover(machine, "root=/dev/vda4 bootsvc.area=x';reboot;'")
     assert (code, text) == ("1", "")
     assert "ALARM quote in the kernel options" in machine.console
+
+
+# --- what is laid over the area ------------------------------------------------------------------
+
+
+def _mapped(machine: Machine, stand_ins: str, **variables: str) -> list[str]:
+    """What map_area comes to for /dev/vda4 with these commands in place of the real ones."""
+    functions = OVERLAY.read_text().rpartition("\ncase ${1:-} in")[0]
+    script = machine.base / "functions.sh"
+    script.write_text(
+        f"{functions}\nPATH=/none\nmodprobe() {{ :; }}\n{stand_ins}\n"
+        'map_area /dev/vda4 && echo "mapped $mapped" || echo refused\n'
+    )
+    out = machine.in_namespace(" ".join([*machine.shell, str(script)]), **variables)
+    return out.splitlines()
+
+
+def test_a_plain_image_is_mounted_as_it_lies_in_the_area(machine: Machine) -> None:
+    assert _mapped(machine, "") == ["mapped /dev/vda4"]
+    assert _mapped(machine, "", BOOTSVC_MAPPED="/dev/dm-1") == ["mapped /dev/dm-1"]
+
+
+def test_a_partition_of_the_area_is_shown_by_a_read_only_loop_device(machine: Machine) -> None:
+    asked = 'losetup() { [ "$*" = "-r -o 1048576 /dev/loop7 /dev/vda4" ] || echo /dev/loop7; }'
+    assert _mapped(machine, asked, BOOTSVC_ROOT_OFFSET="1048576") == ["mapped /dev/loop7"]
+    none = "losetup() { return 1; }"
+    assert _mapped(machine, none, BOOTSVC_ROOT_OFFSET="1048576") == ["refused"]
+    assert "no loop device for the partition at byte 1048576" in machine.console
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "verity"),
+    [
+        ("", f"9:20:{IDENTITY}"),
+        ("dmsetup() { return 1; }", f"9:20:{IDENTITY}"),
+        ("dmsetup() { :; }", f"9:20:{IDENTITY}"),
+        ("dmsetup() { echo 0; }", "9:20:short"),
+    ],
+    ids=["no dmsetup", "kernel refuses", "no device", "no digest"],
+)
+def test_an_image_whose_blocks_cannot_be_checked_is_not_mounted_unchecked(
+    machine: Machine, stand_in: str, verity: str
+) -> None:
+    assert _mapped(machine, stand_in, BOOTSVC_VERITY=verity) == ["refused"]
+    assert "ALARM /dev/vda4: its blocks cannot be checked" in machine.console

@@ -21,7 +21,7 @@ from bootsvc.formats.boot_status import (
     parse,
 )
 from bootsvc.sequence.records import enter
-from bootsvc.sequence.states import Policy
+from bootsvc.sequence.states import Crash, Policy
 from bootsvc.storage.disk import disk_on
 from bootsvc.storage.status_store import COPY_OFFSETS
 from bootsvc.units import BLOCK_SIZE, KIB
@@ -138,6 +138,7 @@ class Scenario:
         rejects: images whose own health check rejects them; images neither good nor rejecting
             hang until the power is switched off.
         copies: the copying phases that the run without cuts goes through.
+        crash: evidence that the machine keeps of how the start before the first one ended.
         proven, good, end, fallbacks, leaves, is_first, rotten_until, carries: see ``Truth``.
     """
 
@@ -157,6 +158,7 @@ class Scenario:
     carries: frozenset[str] = CARRIES
     policy: Policy = field(default_factory=Policy)
     sector_size: int = 512
+    crash: Crash | None = None
 
     @cached_property
     def truth(self) -> Truth:
@@ -269,6 +271,13 @@ def without_record(sector_size: int) -> bytearray:
 def rotten(sector_size: int) -> bytearray:
     """v2 should run, but a block of every chunk of it rotted, the kernel's too; v1 is behind it."""
     return _rot_primary(settled_with_blank_staging(sector_size))
+
+
+def rotten_in_one_block(sector_size: int) -> bytearray:
+    """v2 runs, but one block of it rotted, and not the kernel's; v1 is behind it."""
+    content = settled_with_blank_staging(sector_size)
+    content[PARTS["primary"].start] ^= 1
+    return content
 
 
 def rotten_and_staged(sector_size: int) -> bytearray:
@@ -481,6 +490,15 @@ SCENARIOS = (
         copies=("restore",),
         end=ON_V1,
         rotten_until=1,
+    ),
+    Scenario(
+        "rot-met-while-running",
+        "v2 met a rotten block of its own and panicked; v1 is restored from backup",
+        rotten_in_one_block,
+        copies=("restore",),
+        end=ON_V1,
+        rotten_until=1,
+        crash=Crash(b"met a rotten one", Reason.ROTTEN_BLOCK),
     ),
     Scenario(
         "rot-from-staging",

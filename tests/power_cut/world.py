@@ -212,6 +212,7 @@ def _run_updater(
     start = Start(
         SITE,
         scenario.policy,
+        scenario.crash,
         now_s=NOW_S,
         fresh_id=fresh_id(scenario, device.content),
         chunk_size=CHUNK_SIZE,

@@ -39,6 +39,7 @@ OLD, NEW, ODD = (bytes([letter]) * 32 for letter in b"ONX")
 
 LAYOUT = bytes([1]) * 32
 CRASH = Crash(bytes([7]) * 16, Reason.PANIC)
+MET_ROT = Crash(bytes([8]) * 16, Reason.ROTTEN_BLOCK)
 AREAS = (Area.PRIMARY, Area.BACKUP, Area.STAGING)
 BOOT_AREA = {
     StatusCode.WORKING: Area.PRIMARY,
@@ -115,6 +116,7 @@ FINDINGS = (
 FLAGS: tuple[dict[str, Any], ...] = (
     {},
     {"crash": CRASH},
+    {"crash": MET_ROT},
     {"has_try": True},
     {"boot_once": Area.BACKUP},
     {"cannot_write": True},
@@ -213,7 +215,7 @@ def statuses(draw: st.DrawFn) -> BootStatus:
         backup=findings,
         staging=findings,
         failed_in_data=st.lists(identities.filter(any), max_size=9).map(tuple),
-        crash=st.sampled_from((None, CRASH)),
+        crash=st.sampled_from((None, CRASH, MET_ROT)),
         policy=st.builds(Policy, st.integers(1, 20), st.booleans(), st.integers(0, 20)),
         copy_failure=st.one_of(
             st.none(), st.builds(CopyFailure, st.sampled_from(Reason), st.sampled_from(AREAS))

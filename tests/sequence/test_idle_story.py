@@ -8,8 +8,9 @@ from bootsvc.errors import (
     ConfirmRefusedError,
 )
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request, StatusCode
-from bootsvc.sequence.actions import Boot, Halt
+from bootsvc.sequence.actions import Boot, Halt, Verify
 from bootsvc.sequence.states import Crash
+from bootsvc.units import BLOCK_SIZE
 from tests.sequence.machine import (
     V1,
     V2,
@@ -159,3 +160,41 @@ def test_another_image_that_failed_here_before_is_not_tried_but_replaced_from_ba
     assert machine.power_on().outcome == Boot(Area.PRIMARY)
     assert machine.holds(Area.PRIMARY, V1)
     assert machine.record.failed == (V3.identity,)
+
+
+# --- a block that rotted, met by the running image (dm-verity) -----------------------------------
+
+MET_ROT = Crash(b"r" * 16, Reason.ROTTEN_BLOCK)
+
+
+def test_a_primary_that_met_a_rotten_block_is_read_in_full_and_replaced_from_backup() -> None:
+    machine = settled_machine(V2, backup=V1)
+    machine.flip(Area.PRIMARY, 5 * BLOCK_SIZE)
+    machine.crash = MET_ROT
+    started = machine.power_on()
+    assert started.outcome == Boot(Area.PRIMARY)
+    assert phases(started) == [Phase.ROT, Phase.IDLE]
+    assert machine.holds(Area.PRIMARY, V1)
+    assert machine.record.failed == (), "a version does not fail because a disk forgets"
+    assert machine.record.last_failure.reason == Reason.ALTERED
+    assert not [one for one in machine.power_on().actions if isinstance(one, Verify)]
+
+
+def test_a_rotten_block_that_reads_right_again_counts_as_any_crash() -> None:
+    machine = settled_machine(V2, backup=V1)
+    machine.crash = MET_ROT
+    started = machine.power_on()
+    assert started.outcome == Boot(Area.PRIMARY)
+    assert [type(one) for one in started.actions].count(Verify) == 1
+    assert machine.record.crash_count == 1
+    assert machine.record.last_failure.reason == Reason.ROTTEN_BLOCK
+    assert not [one for one in machine.power_on().actions if isinstance(one, Verify)]
+
+
+def test_without_a_whole_backup_a_rotten_primary_goes_on_for_its_blocks_are_checked() -> None:
+    machine = settled_machine(V2, backup=V1)
+    for area in (Area.PRIMARY, Area.BACKUP):
+        machine.flip(area, 5 * BLOCK_SIZE)
+    machine.crash = MET_ROT
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.record.crash_count == 1

@@ -54,6 +54,7 @@ INITRD_MODULES = (
     "ext4",
     "crc32c_generic",
 )
+DM_MODULES = ("dm_mod", "dm_verity", "loop")
 ROOT_MODULES = (*INITRD_MODULES, "virtio_console", "virtio_rng", "i6300esb", "softdog")
 
 # Making images and disks is not done on a machine that bootsvc keeps.
@@ -93,11 +94,14 @@ class Variant:
         version: number that it reports.
         behaviour: one of BEHAVIOURS.
         kernel: which kernel it carries.
+        has_dmsetup: its initrd can check blocks and find a partition in the area, as that of an
+            image with Debian's package dmsetup can.
     """
 
     version: int
     behaviour: str
     kernel: Kernel
+    has_dmsetup: bool = False
 
     @property
     def name(self) -> str:
@@ -107,6 +111,8 @@ class Variant:
             parts.append(self.behaviour)
         if self.kernel.name != "cloud":
             parts.append(self.kernel.name)
+        if self.has_dmsetup:
+            parts.append("dmsetup")
         return "-".join(parts)
 
 
@@ -133,11 +139,12 @@ def build(
             if cache.is_fresh(product, key):
                 continue
             images.mkdir(parents=True, exist_ok=True)
-            common = Path(scratch) / f"{variant.kernel.name}.squashfs"
+            name = variant.kernel.name + ("-dmsetup" if variant.has_dmsetup else "")
+            common = Path(scratch) / f"{name}.squashfs"
             if not common.exists():
                 with step(f"probe on kernel {variant.kernel.release}") as result:
-                    tree = Path(scratch) / variant.kernel.name
-                    _make_tree(tree, variant.kernel, public_keys, settings)
+                    tree = Path(scratch) / name
+                    _make_tree(tree, variant, public_keys, settings)
                     _check_tree(tree)
                     _squash(tree, common, *_COMPRESSION)
                     result.note = mebibytes(common)
@@ -183,8 +190,9 @@ def _write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def _make_tree(tree: Path, kernel: Kernel, public_keys: tuple[Path, ...], settings: str) -> None:
+def _make_tree(tree: Path, variant: Variant, public_keys: tuple[Path, ...], settings: str) -> None:
     """Everything that all versions have in common."""
+    kernel = variant.kernel
     for name in ("proc", "sys", "dev", "run", "tmp", "root", "etc/ssh", "var", "usr/bin"):
         (tree / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
@@ -212,7 +220,8 @@ def _make_tree(tree: Path, kernel: Kernel, public_keys: tuple[Path, ...], settin
     sources = KernelTree.extracted(kernel.tree)
     _add_modules(tree / "usr/lib/modules", select(sources, ROOT_MODULES))
     _write(tree / f"boot/vmlinuz-{kernel.release}", kernel.vmlinuz.read_bytes())
-    initrd = _make_initrd(select(sources, INITRD_MODULES))
+    modules = INITRD_MODULES + (DM_MODULES if variant.has_dmsetup else ())
+    initrd = _make_initrd(select(sources, modules), has_dmsetup=variant.has_dmsetup)
     _write(tree / f"boot/initrd.img-{kernel.release}", initrd)
 
 
@@ -226,6 +235,18 @@ def busybox_file() -> Path:
         if Path(place).is_file():
             return Path(place)
     raise ImageBuildError("busybox is missing: apt-get install busybox")
+
+
+def dmsetup_file() -> Path:
+    """This machine's dmsetup.
+
+    Raises:
+        ImageBuildError: there is none.
+    """
+    for place in ("/usr/sbin/dmsetup", "/sbin/dmsetup"):
+        if Path(place).is_file():
+            return Path(place)
+    raise ImageBuildError("dmsetup is missing: apt-get install dmsetup")
 
 
 def _applets(busybox: Path) -> list[str]:
@@ -343,7 +364,7 @@ def _add_modules(place: Path, selection: Selection) -> None:
         _write(place / name, data)
 
 
-def _make_initrd(selection: Selection) -> bytes:
+def _make_initrd(selection: Selection, *, has_dmsetup: bool = False) -> bytes:
     """The initrd for kexec; not compressed, because squashfs compresses it once more anyway."""
     archive = Archive(EPOCH)
     for name in ("proc", "sys", "dev", "run", "sysroot"):
@@ -359,7 +380,11 @@ def _make_initrd(selection: Selection) -> bytes:
     archive.add_file("usr/bin/busybox", busybox.read_bytes(), 0o755)
     for name in _applets(busybox):
         archive.add_symlink(name, "/usr/bin/busybox")
-    for library, place in _libraries([busybox]):
+    programs = [busybox]
+    if has_dmsetup:
+        programs.append(dmsetup_file())
+        archive.add_file("usr/sbin/dmsetup", dmsetup_file().read_bytes(), 0o755)
+    for library, place in _libraries(programs):
         if library.is_symlink():
             archive.add_symlink(place, str(library.readlink()))
         else:

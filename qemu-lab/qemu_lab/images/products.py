@@ -16,7 +16,7 @@ from bootsvc.image.make import BootOptions, lineage_of, make_image
 from bootsvc.units import MIB
 from initramfs.build import BuildRequest, build
 from initramfs.modules import KernelTree
-from qemu_lab.images import cache, kernels, probe
+from qemu_lab.images import cache, kernels, probe, shapes
 from qemu_lab.images.tools import BUILD, IMAGES, PROJECT, mebibytes, step
 
 COMPATIBLE = "lab"
@@ -50,6 +50,8 @@ class ProbeImage:
         kernel: cloud or generic.
         options: kernel options beside the console.
         overlay: where its writes go: volatile (memory) or kept (data).
+        shape: one of shapes.SHAPES.
+        verity: its blocks are checked while it runs.
     """
 
     version: int
@@ -58,13 +60,15 @@ class ProbeImage:
     kernel: str = "cloud"
     options: tuple[str, ...] = ()
     overlay: str = "volatile"
+    shape: str = "squashfs"
+    verity: bool = False
 
     @property
     def name(self) -> str:
         """For example probe-2-panic-kexec."""
         words = [f"probe-{self.version}", self.behaviour, self.method, self.kernel, *self.options]
-        words.append(self.overlay)
-        plain = {"good", "cloud", "volatile"}
+        words += [self.overlay, self.shape, *(["verity"] if self.verity else [])]
+        plain = {"good", "cloud", "volatile", "squashfs"}
         return "-".join(word.replace("=", "-") for word in words if word not in plain)
 
     @property
@@ -92,6 +96,10 @@ CATALOGUE = (
     ProbeImage(2, "panic", method="kexec", kernel="generic"),
     ProbeImage(1, overlay="kept"),
     ProbeImage(2, overlay="kept"),
+    ProbeImage(1, shape="erofs"),
+    ProbeImage(1, shape="disk"),
+    ProbeImage(1, verity=True),
+    ProbeImage(2, method="kexec", shape="disk", verity=True),
 )
 """All probe images that scenarios use."""
 
@@ -164,30 +172,41 @@ def probe_image(image: ProbeImage) -> Path:
     """The signed image file of a probe."""
     signing_key = lab_key()
     (rootfs,) = probe.build([_variant(image)], IMAGES, (PUBLIC_KEY,), SETTINGS)
-    key = cache.key_of([repr(image), cache.note_of(rootfs), PUBLIC_KEY, PROJECT / "bootsvc/image"])
+    key = cache.key_of(
+        [
+            repr(image),
+            cache.note_of(rootfs),
+            PUBLIC_KEY,
+            PROJECT / "bootsvc/image",
+            Path(shapes.__file__),
+        ]
+    )
     if not cache.is_fresh(image.path, key):
-        make_image(
-            rootfs,
-            image.path,
-            key=signing_key,
-            number=image.version,
-            label=f"{image.version}.0",
-            lineage=LINEAGE,
-            compatible=COMPATIBLE,
-            boot=BootOptions(
-                image.method,
-                (CONSOLE, *image.options),
-                image.overlay,
-                kernel=NOT_A_KERNEL if image.behaviour == "no-kernel" else "",
-            ),
-            force=True,
-        )
+        with shapes.shaped(rootfs, image.shape) as raw:
+            make_image(
+                raw,
+                image.path,
+                key=signing_key,
+                number=image.version,
+                label=f"{image.version}.0",
+                lineage=LINEAGE,
+                compatible=COMPATIBLE,
+                boot=BootOptions(
+                    image.method,
+                    (CONSOLE, *image.options),
+                    image.overlay,
+                    kernel=NOT_A_KERNEL if image.behaviour == "no-kernel" else "",
+                    verity=image.verity,
+                ),
+                force=True,
+            )
         cache.mark(image.path, key)
     return image.path
 
 
 def _variant(image: ProbeImage) -> probe.Variant:
-    return probe.Variant(image.version, image.behaviour, kernel(image.kernel))
+    needs_dmsetup = image.verity and image.method == "kexec"
+    return probe.Variant(image.version, image.behaviour, kernel(image.kernel), needs_dmsetup)
 
 
 def lab_disk(

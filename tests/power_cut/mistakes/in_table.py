@@ -272,6 +272,15 @@ def rot_repaired_from_any_image(effect: Effect) -> Patch:
     return with_rows(Phase.ROT, rows)
 
 
+@shown_by(BY_NAME["rot-met-while-running"], clause="boots_whole_image")
+def rot_met_is_counted_only(effect: Effect) -> Patch:
+    """A rotten block that the image met is one more crash, and primary is started again unread."""
+    rows = rows_with(
+        IDLE, "met rot: read primary", then=effect.counting(write(records.crash_counted))
+    )
+    return with_rows(Phase.IDLE, rows)
+
+
 # --- requests -------------------------------------------------------------------------------------
 
 
@@ -341,6 +350,7 @@ IN_TABLE: tuple[Mutant, ...] = (
     rollback_taken_for_rot,
     rollback_marked_as_failed,
     rot_repaired_from_any_image,
+    rot_met_is_counted_only,
     request_not_cleared,
     refusal_not_recorded,
     every_start_is_counted,
