@@ -13,6 +13,8 @@ from bootsvc.storage.disk import Disk, disk_on
 SYS_BLOCK = Path("/sys/block")
 NEVER = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")
 """Block devices that are no disk of the machine."""
+_MODEL_FILES = ("device/model", "device/name")
+_SERIAL_FILES = ("serial", "device/serial", "device/cid")
 
 
 def find_disk(wait_s: float, looked: Callable[[], None] = lambda: None) -> Disk:
@@ -65,6 +67,28 @@ def disk_nodes() -> tuple[Path, ...]:
     """The nodes of all disks of this machine, by their names."""
     names = sorted(entry.name for entry in SYS_BLOCK.iterdir())
     return tuple(Path("/dev") / name for name in names if not name.startswith(NEVER))
+
+
+def model_of(node: Path) -> str:
+    """What the disk says it is; "" where it says nothing."""
+    return _said(node, _MODEL_FILES)
+
+
+def serial_of(node: Path) -> str:
+    """The disk's serial number; "" where it says none."""
+    return _said(node, _SERIAL_FILES)
+
+
+def _said(node: Path, names: tuple[str, ...]) -> str:
+    """What the first of these files in /sys says of a disk; "" where none does."""
+    for name in names:
+        try:
+            text = (SYS_BLOCK / node.name / name).read_text("ascii", errors="replace")
+        except OSError:
+            continue
+        if text.strip():
+            return text.strip()
+    return ""
 
 
 def _bootsvc_disks() -> tuple[list[Disk], list[str]]:

@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bootsvc.boot.disks import model_of, serial_of
 from bootsvc.disk.tools import run_tool
 from bootsvc.errors import DiskBusyError, StorageError, ToolError
-from bootsvc.units import describe_size
+from bootsvc.storage.device import DirectDevice
+from bootsvc.units import MIB, describe_size
 
 _COLUMNS = "PATH,TYPE,SIZE,MODEL,SERIAL,TRAN,RO,LOG-SEC,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS"
 _WHOLE = ("disk", "loop")
@@ -75,8 +77,8 @@ def is_block_device(path: Path) -> bool:
 def look_at(path: Path) -> RealDisk:
     """What is on the disk ``path``, whatever name leads to it.
 
-    lsblk knows contents from udev only, and partitions from the kernel only; where these know
-    nothing, the disk's own bytes are asked.
+    lsblk knows contents and serial numbers from udev only, and partitions from the kernel only;
+    where these know nothing, the kernel's files and the disk's own bytes are asked.
 
     Raises:
         ToolError: lsblk is missing or does not know it.
@@ -87,7 +89,30 @@ def look_at(path: Path) -> RealDisk:
     parts = tuple(
         part if part.content else replace(part, content=_content(part.path)) for part in disk.parts
     )
-    return replace(disk, whole=whole, parts=parts or _parts_in_table(disk))
+    node = Path(disk.path)
+    return replace(
+        disk,
+        model=disk.model or model_of(node),
+        serial=disk.serial or serial_of(node),
+        whole=whole,
+        parts=parts or _parts_in_table(disk),
+    )
+
+
+def is_empty(disk: RealDisk) -> bool:
+    """Whether nothing is lost with what is on ``disk``: its first and its last MiB are zeros.
+
+    There stands every partition table and what begins a file system, an array or a volume group;
+    a new disk has zeros there, and so has one whose making was cut off.
+
+    Raises:
+        StorageError, DeviceError: it cannot be read.
+    """
+    if disk.parts:
+        return False
+    with DirectDevice(Path(disk.path), writable=False) as device:
+        length = min(MIB, device.size)
+        return not any(any(device.read_at(offset, length)) for offset in (0, device.size - length))
 
 
 def _content(path: str, offset: int = 0, size: int = 0) -> str:

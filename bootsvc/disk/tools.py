@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootsvc.errors import ToolError
@@ -25,6 +25,14 @@ PACKAGES = {
     "qemu-img": "qemu-utils",
 }
 """The Debian package of each tool."""
+
+
+LOOK_S = 0.5
+"""Between two calls of ``looked`` while a program runs."""
+
+
+def nobody_waits() -> None:
+    """For programs that nobody watches."""
 
 
 def find_tool(name: str) -> str:
@@ -55,7 +63,11 @@ def require_tools(names: Sequence[str]) -> None:
 
 
 def run_tool(
-    command: Sequence[str | Path], *, stdin: str = "", env: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    *,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    looked: Callable[[], None] = nobody_waits,
 ) -> str:
     """Run a program to its end and return what it printed on standard output.
 
@@ -63,23 +75,42 @@ def run_tool(
         command: its name and arguments.
         stdin: text for its standard input.
         env: variables added to the environment.
+        looked: called every `LOOK_S` seconds until it ends.
 
     Raises:
         ToolError: it is missing or failed; the message has the last line of its errors.
     """
     program = find_tool(str(command[0]))
-    result = subprocess.run(
+    with subprocess.Popen(
         [program, *map(str, command[1:])],
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         env={**os.environ, "LC_ALL": "C", **(env or {})},
-    )
-    if result.returncode:
-        lines = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()
+    ) as running:
+        said, complained = _ended(running, stdin, looked)
+    if running.returncode:
+        lines = (complained.strip() or said.strip() or "no message").splitlines()
         raise ToolError(
-            f"{command[0]} failed with exit code {result.returncode}: {lines[-1]}",
+            f"{command[0]} failed with exit code {running.returncode}: {lines[-1]}",
             hint=f"the whole command: {' '.join(map(str, command))}",
         )
-    return result.stdout
+    return said
+
+
+def _ended(
+    running: subprocess.Popen[str], stdin: str, looked: Callable[[], None]
+) -> tuple[str, str]:
+    """What a program has printed by its end, on standard output and as errors."""
+    to_send: str | None = stdin
+    try:
+        while True:
+            try:
+                return running.communicate(to_send, timeout=LOOK_S)
+            except subprocess.TimeoutExpired:
+                to_send = None  # what was not sent yet is remembered
+                looked()
+    except BaseException:
+        running.kill()
+        raise
