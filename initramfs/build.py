@@ -251,6 +251,12 @@ def _add_installer(tree: _Tree, contents: Contents, request: BuildRequest) -> li
         if real.name != program.name:
             tree.link(f"/usr/sbin/{program.name}", real.name, "installer", program.reason)
         programs.append(real)
+    gconv = installer.gconv_folder(programs)
+    converter = gconv / installer.CONVERTER
+    reason = "names of files on FAT, for mtools"
+    table = installer.CONVERTERS.encode("ascii")
+    tree.file(str(converter), _read(converter), 0o644, "installer", reason)
+    tree.file(f"{gconv}/gconv-modules", table, 0o644, "installer", reason)
     return programs
 
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from initramfs.closure import libraries_of
 from initramfs.errors import ContentsError
 
 FOLDER = "/usr/lib/bootsvc/installer"
+
+CONVERTER = "IBM850.so"
+CONVERTERS = """\
+alias CP850// IBM850//
+module IBM850// INTERNAL IBM850 1
+module INTERNAL IBM850// IBM850 1
+"""
+"""What the C library converts characters by: mtools makes no file without code page 850."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +78,15 @@ def program_file(name: str) -> Path:
         return Path(find_tool(name))
     except ToolError as exc:
         raise ContentsError(f"{exc}: {exc.hint}") from exc
+
+
+def gconv_folder(programs: list[Path]) -> Path:
+    """Where the C library that ``programs`` use has its converters.
+
+    Raises ContentsError: `CONVERTER` is not there.
+    """
+    for library in libraries_of(programs):
+        folder = Path("/usr") / str(library.parent).lstrip("/").removeprefix("usr/") / "gconv"
+        if library.name == "libc.so.6" and (folder / CONVERTER).is_file():
+            return folder
+    raise ContentsError(f"the C library has no gconv/{CONVERTER}: install Debian's libc6")

@@ -2,7 +2,8 @@
 
 The old partition table goes first and the new one comes last, and it is the only thing that makes
 a bootsvc disk of what is there: until then firmware, updater and Linux see an empty disk, and the
-same command starts over. Each step is flushed and read back before the next one.
+same command starts over. Each step is flushed and read back before the next one. A sentence in the
+disk's first MiB says so meanwhile, so that nobody has to be asked once more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ from bootsvc.storage.image_area import Footer
 from bootsvc.units import BLOCK_SIZE, MIB
 
 _BLKRRPART = 0x125F
+
+UNFINISHED = (
+    b"bootsvc: this disk is being made and holds nothing; it is made again from the start\n"
+)
+"""Stands before the first partition, where every other partition table leaves nothing, either."""
 
 COPIED_ROLES = ("bios-grub", "esp", "status")
 """Partitions that are made in a file, whole, and copied; the rest is made on the disk itself."""
@@ -123,16 +129,16 @@ def put_on_disk(
         _check_layout(device, layout)
         frame_path = Path(folder) / "frame"
         make(frame_path, device.size)
-        head, tail = range(MIB), range(layout.partitions[-1].end, device.size)
+        tail = range(layout.partitions[-1].end, device.size)
         with DirectDevice(frame_path, writable=False) as frame:
             frame.sector_size = device.sector_size
-            for where in (head, tail):
-                _write_zeros(device, where)
+            _write_unfinished(device)
+            _write_zeros(device, tail)
             _have_table_read(path)
             fill(device, frame)
             device.flush()
-            for where in (tail, head):
-                copy_verified(frame, device, where)
+            copy_verified(frame, device, tail)
+            copy_verified(frame, device, range(MIB))
     _have_table_read(path)
 
 
@@ -159,6 +165,24 @@ def _check_layout(device: Device, layout: DiskLayout) -> None:
             f"{device.name}: {device.size} bytes in sectors of {device.sector_size}: the layout is"
             " for another disk"
         )
+
+
+def is_unfinished(device: Device) -> bool:
+    """Whether the making of this disk was begun and cut off; a table that it has by now says more.
+
+    Raises:
+        DeviceError: it cannot be read.
+    """
+    return device.size >= MIB and device.read_at(0, MIB) == _unfinished_head()
+
+
+def _unfinished_head() -> bytes:
+    return bytes(MIB - BLOCK_SIZE) + UNFINISHED.ljust(BLOCK_SIZE, b"\0")
+
+
+def _write_unfinished(device: Device) -> None:
+    head = _unfinished_head()
+    _write_verified(device, range(MIB), lambda offset, length: head[offset : offset + length])
 
 
 def _write_zeros(device: Device, where: range) -> None:

@@ -20,6 +20,7 @@ from bootsvc.disk.partition import (
     BIOS_GRUB_SIZE,
     DEFAULT_ESP_SIZE,
     MIN_AREA_SIZE,
+    MIN_DATA_SIZE,
     STATUS_SIZE,
     DiskLayout,
     plan,
@@ -28,6 +29,7 @@ from bootsvc.disk.partition import (
 from bootsvc.disk.real_disk import RealDisk, check_free, look_at
 from bootsvc.errors import LayoutError
 from bootsvc.settings import INSTALLER_DIR, Settings
+from bootsvc.storage.image_area import CopyCounts
 from bootsvc.units import MIB
 
 KERNEL = INSTALLER_DIR / "vmlinuz"
@@ -71,26 +73,24 @@ def create(disk: RealDisk, settings: Settings, reporter: InstallReporter) -> Non
         options=" ".join(image_words(CMDLINE_FILE.read_text("utf-8", errors="replace"))),
         grub_password=settings.grub_password,
     )
-    try:
-        create_empty_on_disk(Path(disk.path), layout, boot, progress=reported_to(reporter))
-    finally:
-        reporter.end()
+    create_empty_on_disk(Path(disk.path), layout, boot, progress=reported_to(reporter))
 
 
 def layout_for(size: int, sector_size: int, area_mib: int) -> DiskLayout:
     """Lay out a disk of ``size`` bytes. Pure, apart from drawing GUIDs.
 
     Args:
-        area_mib: of each image area; 0: a quarter of what the boot partitions leave, at most 4 GiB;
-            the last quarter, or more, is for data.
+        area_mib: of each image area; 0: a quarter of what the boot partitions leave, at most 4 GiB,
+            and no more than leaves data its least size.
 
     Raises:
         LayoutError: it is too small.
     """
     esp_size = max(DEFAULT_ESP_SIZE, smallest_esp(sector_size))
     fixed = 2 * MIB + BIOS_GRUB_SIZE + esp_size + STATUS_SIZE
-    quarter = (size - fixed) // 4 // MIB * MIB
-    area_size = area_mib * MIB or max(MIN_AREA_SIZE, min(quarter, LARGEST_AREA))
+    left = size - fixed
+    shares = (left // 4, (left - MIN_DATA_SIZE) // 3, LARGEST_AREA)
+    area_size = area_mib * MIB or max(MIN_AREA_SIZE, min(shares) // MIB * MIB)
     try:
         return plan(area_size=area_size, size=size, sector_size=sector_size)
     except LayoutError as exc:
@@ -108,7 +108,6 @@ def reported_to(reporter: InstallReporter) -> Progress:
     def progress(what: str, done: int, total: int) -> None:
         nonlocal current, shown, looked
         if what != current:
-            reporter.end()
             current, shown = what, 0
             if total:
                 reporter.begin(what, total)
@@ -118,6 +117,8 @@ def reported_to(reporter: InstallReporter) -> Progress:
         if total:
             reporter.tick(done - shown)
             shown = done
+            if done == total:  # each byte was written and read back
+                reporter.end(CopyCounts(read=total // 2, written=total // 2))
         else:
             looked()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bootsvc.boot.disks import model_of, serial_of
+from bootsvc.disk.create_on_disk import is_unfinished
 from bootsvc.disk.tools import run_tool
 from bootsvc.errors import DiskBusyError, StorageError, ToolError
 from bootsvc.storage.device import DirectDevice
@@ -100,17 +101,20 @@ def look_at(path: Path) -> RealDisk:
 
 
 def is_empty(disk: RealDisk) -> bool:
-    """Whether nothing is lost with what is on ``disk``: its first and its last MiB are zeros.
+    """Whether nothing is lost with ``disk``: its first and last MiB are zeros, or its making was
+    cut off.
 
     There stands every partition table and what begins a file system, an array or a volume group;
-    a new disk has zeros there, and so has one whose making was cut off.
+    a new disk has zeros there.
 
     Raises:
         StorageError, DeviceError: it cannot be read.
     """
-    if disk.parts:
-        return False
     with DirectDevice(Path(disk.path), writable=False) as device:
+        if is_unfinished(device):
+            return True
+        if disk.parts:
+            return False
         length = min(MIB, device.size)
         return not any(any(device.read_at(offset, length)) for offset in (0, device.size - length))
 

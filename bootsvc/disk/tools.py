@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -81,15 +82,19 @@ def run_tool(
         ToolError: it is missing or failed; the message has the last line of its errors.
     """
     program = find_tool(str(command[0]))
-    with subprocess.Popen(
-        [program, *map(str, command[1:])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "LC_ALL": "C", **(env or {})},
-    ) as running:
-        said, complained = _ended(running, stdin, looked)
+    with tempfile.TemporaryFile("w+") as to_read:
+        to_read.write(stdin)
+        to_read.seek(0)
+        running = subprocess.Popen(
+            [program, *map(str, command[1:])],
+            stdin=to_read,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+        )
+        with running:
+            said, complained = _ended(running, looked)
     if running.returncode:
         lines = (complained.strip() or said.strip() or "no message").splitlines()
         raise ToolError(
@@ -99,17 +104,13 @@ def run_tool(
     return said
 
 
-def _ended(
-    running: subprocess.Popen[str], stdin: str, looked: Callable[[], None]
-) -> tuple[str, str]:
+def _ended(running: subprocess.Popen[str], looked: Callable[[], None]) -> tuple[str, str]:
     """What a program has printed by its end, on standard output and as errors."""
-    to_send: str | None = stdin
     try:
         while True:
             try:
-                return running.communicate(to_send, timeout=LOOK_S)
+                return running.communicate(timeout=LOOK_S)
             except subprocess.TimeoutExpired:
-                to_send = None  # what was not sent yet is remembered
                 looked()
     except BaseException:
         running.kill()

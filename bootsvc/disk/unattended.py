@@ -123,7 +123,7 @@ def chosen(
         )
     if not wanted.may_erase and not is_empty(disk):
         raise StorageError(
-            f"{disk.path} is not empty: " + "; ".join(line.strip() for line in describe(disk)),
+            "the disk is not empty: " + "; ".join(line.strip() for line in describe(disk)),
             hint="bootsvc.create-disk=...,erase erases it, and so does create-disk at the console",
         )
     return disk
