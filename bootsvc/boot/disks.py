@@ -79,6 +79,15 @@ def serial_of(node: Path) -> str:
     return _said(node, _SERIAL_FILES)
 
 
+def partition_name_of(disk: Path, node: Path) -> str:
+    """The name that the partition table gives the partition ``node`` of ``disk``, as the kernel has
+    read it; "" where it gives none."""
+    for line in _said(disk, (f"{node.name}/uevent",)).splitlines():
+        if line.startswith("PARTNAME="):
+            return line.removeprefix("PARTNAME=")
+    return ""
+
+
 def _said(node: Path, names: tuple[str, ...]) -> str:
     """What the first of these files in /sys says of a disk; "" where none does."""
     for name in names:
