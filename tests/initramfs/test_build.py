@@ -1,8 +1,6 @@
 """A whole small build: the same bytes twice, what is inside, what stops it."""
 
 import json
-import os
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -307,34 +305,6 @@ def test_an_ordinary_updater_carries_nothing_of_it(installer: BuildRequest) -> N
     inside = paths(build(replace(installer, installer=None)))
     assert not [path for path in inside if str(INSTALLER_DIR) in path or "/disk/" in path]
     assert "/usr/sbin/mkfs.ext4" not in inside
-
-
-def test_mtools_and_mkfs_work_with_nothing_but_what_an_installer_carries(
-    installer: BuildRequest, tmp_path: Path
-) -> None:
-    if shutil.which("unshare") is None or os.geteuid():
-        pytest.skip("only root may try it in a root of its own")
-    root = tmp_path / "root"
-    root.mkdir()
-    build(installer)
-    with installer.output.open("rb") as archive:
-        command = ["cpio", "-idm", "--quiet", "--no-preserve-owner"]
-        subprocess.run(command, stdin=archive, cwd=root, check=True)
-    with (root / "fat").open("wb") as file:
-        file.truncate(40 << 20)
-    (root / "content").write_text("content")
-    for words in (
-        ["mkfs.vfat", "-F", "32", "-n", "BOOTSVC", "/fat"],
-        ["mmd", "-i", "/fat", "::/EFI"],
-        ["mcopy", "-i", "/fat", "/content", "::/EFI/content"],
-        ["lsblk", "--version"],
-        ["debugfs", "-V"],
-    ):
-        subprocess.run(["chroot", root, f"/usr/sbin/{words[0]}", *words[1:]], check=True)
-    shown = subprocess.run(
-        ["mtype", "-i", root / "fat", "::/EFI/content"], capture_output=True, check=True
-    )
-    assert shown.stdout == b"content"
 
 
 def test_what_could_not_be_put_on_a_disk_stops_the_build(installer: BuildRequest) -> None:
