@@ -67,7 +67,12 @@ def create_on_disk(
 
 
 def create_empty_on_disk(
-    path: Path, layout: DiskLayout, boot: EspContents, *, progress: Progress = no_progress
+    path: Path,
+    layout: DiskLayout,
+    boot: EspContents,
+    *,
+    scratch: Path | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Make a bootsvc disk of the block device `path` that has no image yet.
 
@@ -75,6 +80,7 @@ def create_empty_on_disk(
 
     Args:
         boot: of ``create.boot_contents``.
+        scratch: folder for the frame, with room for kernel and initramfs; None: the system's own.
 
     Raises:
         LayoutError, DeviceError, ReadBackError, ToolError: as `create_on_disk`.
@@ -84,7 +90,7 @@ def create_empty_on_disk(
         progress("boot-status record", 0, 0)
         disk.status.replace(status_without_image(disk.gpt.layout_hash()))
 
-    _create(path, layout, boot, record, progress)
+    _create(path, layout, boot, record, progress, scratch)
 
 
 def _create(
@@ -93,6 +99,7 @@ def _create(
     boot: EspContents,
     fill_with_images: Callable[[Disk], None],
     progress: Progress,
+    scratch: Path | None = None,
 ) -> None:
     def fill(device: Device, frame: Device) -> None:
         _copy_boot_partitions(device, frame, layout, progress)
@@ -105,9 +112,10 @@ def _create(
             _write_zeros(window, range(window.size - BLOCK_SIZE, window.size))
         fill_with_images(disk)
 
-    put_on_disk(
-        path, layout, lambda frame, size: make_frame(frame, layout, boot, size, progress), fill
-    )
+    def make(frame: Path, size: int) -> None:
+        make_frame(frame, layout, boot, size, progress)
+
+    put_on_disk(path, layout, make, fill, scratch)
 
 
 def put_on_disk(
@@ -115,15 +123,17 @@ def put_on_disk(
     layout: DiskLayout,
     make: Callable[[Path, int], None],
     fill: Callable[[Device, Device], None],
+    scratch: Path | None = None,
 ) -> None:
     """Fill the disk `path` between taking its old partition table away and giving it the new one.
 
     Args:
         make: makes the frame, a sparse file with the table and boot code, of so many bytes.
         fill: writes the partitions; is given the disk and the frame.
+        scratch: folder for the frame.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="bootsvc-disk-") as folder,
+        tempfile.TemporaryDirectory(prefix="bootsvc-disk-", dir=scratch) as folder,
         DirectDevice(path, writable=True) as device,
     ):
         _check_layout(device, layout)

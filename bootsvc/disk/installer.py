@@ -13,6 +13,7 @@ from pathlib import Path
 from bootsvc.boot.cmdline import image_words
 from bootsvc.boot.disks import disk_nodes
 from bootsvc.boot.drivers import wake_new_hardware
+from bootsvc.boot.handover import RUN_DIR
 from bootsvc.boot.install import InstallReporter
 from bootsvc.disk.create import Progress, boot_contents
 from bootsvc.disk.create_on_disk import create_empty_on_disk
@@ -37,6 +38,9 @@ INITRAMFS = INSTALLER_DIR / "updater.img"
 
 LARGEST_AREA = 4 << 30
 """Bytes of an area where nobody says anything else."""
+
+SCRATCH = RUN_DIR
+"""A file system in memory, like that of the installer itself; each may take half of the memory."""
 
 CMDLINE_FILE = Path("/proc/cmdline")
 
@@ -73,7 +77,9 @@ def create(disk: RealDisk, settings: Settings, reporter: InstallReporter) -> Non
         options=" ".join(image_words(CMDLINE_FILE.read_text("utf-8", errors="replace"))),
         grub_password=settings.grub_password,
     )
-    create_empty_on_disk(Path(disk.path), layout, boot, progress=reported_to(reporter))
+    create_empty_on_disk(
+        Path(disk.path), layout, boot, scratch=SCRATCH, progress=reported_to(reporter)
+    )
 
 
 def layout_for(size: int, sector_size: int, area_mib: int) -> DiskLayout:

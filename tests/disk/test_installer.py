@@ -98,6 +98,7 @@ def carried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "console=ttyS0 nomodeset gpt rdinit=/init panic=10 initrd=i bootsvc.create-disk=only\n"
     )
     monkeypatch.setattr(installer, "CMDLINE_FILE", tmp_path / "cmdline")
+    monkeypatch.setattr(installer, "SCRATCH", tmp_path)
     return folder
 
 
