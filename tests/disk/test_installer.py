@@ -6,6 +6,7 @@ import random
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from bootsvc.disk.create_on_disk import UNFINISHED
 from bootsvc.disk.partition import plan, smallest_esp
 from bootsvc.disk.real_disk import Part, RealDisk, is_empty
 from bootsvc.errors import BootsvcError, FormatError, LayoutError, StorageError
-from bootsvc.formats.boot_status import Area, Phase, Reason
+from bootsvc.formats.boot_status import Area, Phase, Reason, Request
 from bootsvc.formats.describe import next_start, why_next_start
 from bootsvc.formats.gpt import parse_gpt
 from bootsvc.sequence.requests import check_stageable
@@ -115,6 +116,9 @@ def test_the_new_disk_has_the_carried_updater_and_no_image_and_waits_for_one(
         check_stageable(status)
         assert next_start(status) == "stop in the console: no image verifies"
         assert "no image was found there" in why_next_start(status)
+        asked = replace(status, request=Request.UPDATE)
+        assert next_start(asked) == "check the staged image and install it"
+        assert why_next_start(asked) == "an update was asked for (bootsvc stage)"
         for area in made.areas.values():
             assert area.size == 2 * MIB
             with pytest.raises(BootsvcError):
