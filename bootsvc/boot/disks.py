@@ -9,6 +9,7 @@ from pathlib import Path
 from bootsvc.errors import BootsvcError, LayoutError, SeveralDisksError
 from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.disk import Disk, disk_on
+from bootsvc.units import SECTOR_SIZE
 
 SYS_BLOCK = Path("/sys/block")
 NEVER = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")
@@ -77,6 +78,12 @@ def model_of(node: Path) -> str:
 def serial_of(node: Path) -> str:
     """The disk's serial number; "" where it says none."""
     return _said(node, _SERIAL_FILES)
+
+
+def size_of(node: Path) -> int:
+    """The disk's size in bytes; 0 where it holds no medium."""
+    text = _said(node, ("size",))
+    return int(text) * SECTOR_SIZE if text.isdecimal() else 0
 
 
 def partition_name_of(disk: Path, node: Path) -> str:

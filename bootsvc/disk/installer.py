@@ -7,11 +7,12 @@ afterwards by the ordinary sequence, from wherever images come.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from bootsvc.boot.cmdline import image_words
-from bootsvc.boot.disks import disk_nodes
+from bootsvc.boot.disks import disk_nodes, size_of
 from bootsvc.boot.drivers import wake_new_hardware
 from bootsvc.boot.handover import RUN_DIR
 from bootsvc.boot.install import InstallReporter
@@ -44,15 +45,20 @@ SCRATCH = RUN_DIR
 
 CMDLINE_FILE = Path("/proc/cmdline")
 
+_BOOT_AREA = re.compile(r"^mmcblk\d+(boot\d+|rpmb)$")
+
 
 def disks_of_machine() -> tuple[RealDisk, ...]:
     """Every disk of this machine with what is on it, by the order of their nodes.
+
+    Card readers without a card, and the boot areas of an eMMC, are none.
 
     Raises:
         ToolError, StorageError: one of them cannot be looked at.
     """
     wake_new_hardware()
-    return tuple(look_at(node) for node in disk_nodes())
+    nodes = [node for node in disk_nodes() if size_of(node) and not _BOOT_AREA.search(node.name)]
+    return tuple(map(look_at, nodes))
 
 
 def create(disk: RealDisk, settings: Settings, reporter: InstallReporter) -> None:

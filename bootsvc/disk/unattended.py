@@ -61,9 +61,9 @@ def create_as_told(text: str, settings: Settings, reporter: InstallReporter) -> 
         for line in describe(disk):
             reporter.say(f"create-disk: {line.strip()}")
         installer.create(disk, settings, reporter)
-    except BootsvcError as exc:
+    except (BootsvcError, OSError) as exc:  # no room in memory is one of the latter
         reporter.say(f"ALARM bootsvc.create-disk: {exc}; no disk was made")
-        if exc.hint:
+        if isinstance(exc, BootsvcError) and exc.hint:
             reporter.say(exc.hint)
         return False
     reporter.say(f"create-disk: {disk.path} is a disk of bootsvc now, without an image")

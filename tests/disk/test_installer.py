@@ -262,6 +262,18 @@ def test_every_disk_is_laid_out_within_itself_or_refused(size: int, sector: int,
     assert area or MIB <= wanted <= installer.LARGEST_AREA
 
 
+def test_what_has_no_medium_and_the_boot_areas_of_an_emmc_are_no_disks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("mmcblk0", 8), ("mmcblk0boot0", 8), ("sdb", 0), ("sr0", 8), ("vda", 8)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "size").write_text(f"{size}\n")
+    monkeypatch.setattr("bootsvc.boot.disks.SYS_BLOCK", tmp_path)
+    monkeypatch.setattr(installer, "wake_new_hardware", lambda: None)
+    monkeypatch.setattr(installer, "look_at", lambda node: node)
+    assert installer.disks_of_machine() == (Path("/dev/mmcblk0"), Path("/dev/vda"))
+
+
 def test_model_and_serial_number_come_from_the_kernel_where_lsblk_knows_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

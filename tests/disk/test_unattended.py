@@ -157,6 +157,19 @@ def test_where_a_disk_of_bootsvc_is_none_is_made_and_it_can_be_used_afterwards(
     assert device.fileno() < 0, "given back"
 
 
+def test_no_room_in_memory_does_not_end_the_updater(
+    made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(installer, "create", no_room)
+    heard = Heard()
+    assert not create_as_told("only", Settings(), heard)
+    assert made == []
+    assert "No space left" in heard.said[-1]
+
+
 @pytest.mark.parametrize("text", ["", "/dev/sda", "serial:another"])
 def test_what_cannot_be_done_is_an_alarm_with_its_next_step(made: list[str], text: str) -> None:
     heard = Heard()
