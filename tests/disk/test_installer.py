@@ -270,8 +270,14 @@ def test_what_has_no_medium_and_the_boot_areas_of_an_emmc_are_no_disks(
         (tmp_path / name / "size").write_text(f"{size}\n")
     monkeypatch.setattr("bootsvc.boot.disks.SYS_BLOCK", tmp_path)
     monkeypatch.setattr(installer, "wake_new_hardware", lambda: None)
-    monkeypatch.setattr(installer, "look_at", lambda node: node)
-    assert installer.disks_of_machine() == (Path("/dev/mmcblk0"), Path("/dev/vda"))
+    whole = Part("", "disk", 8, "", ())
+    monkeypatch.setattr(
+        installer,
+        "look_at",
+        lambda node: RealDisk(str(node), "disk", 8, 512, False, "", "", "", whole, ()),
+    )
+    found = [disk.path for disk in installer.disks_of_machine()]
+    assert found == ["/dev/mmcblk0", "/dev/vda"]
 
 
 def test_model_and_serial_number_come_from_the_kernel_where_lsblk_knows_none(
