@@ -21,6 +21,8 @@ KEYS_DIR = Path("/etc/bootsvc/keys")
 NO_SHELL_PATH = Path("/etc/bootsvc/no-shell")
 """Stands beside the built-in settings where these lock the console or refuse its shell; the shell
 of the initramfs, which reads no settings, gives nobody a prompt then."""
+INSTALLER_DIR = Path("/usr/lib/bootsvc/installer")
+"""What an updater carries that can make disks: the updater that goes on them, and GRUB."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Settings:
             commas between them; "" = none.
         store_rate_kib_s: KiB a second that fetching from a store may take, 0 = no limit.
         take_test_versions: versions that are published as a test are offered to this machine.
+        area_mib: size of each image area of a disk that an installer makes, 0 = a quarter of what
+            the disk has, at most 4 GiB.
     """
 
     compatible: str = "generic"
@@ -82,6 +86,7 @@ class Settings:
     stores: str = ""
     store_rate_kib_s: int = 0
     take_test_versions: bool = False
+    area_mib: int = 0
 
     @property
     def policy(self) -> Policy:
@@ -103,6 +108,7 @@ RANGES = {
     "forced_lock_s": (10, 2000),
     "network_wait_s": (1, 600),
     "store_rate_kib_s": (0, 10_000_000),
+    "area_mib": (0, 1 << 20),
 }
 """Lowest and highest value of each number."""
 
@@ -120,6 +126,7 @@ KERNEL_OPTIONS = (
     "network",
     "network_wait_s",
     "mirror",
+    "area_mib",
 )
 """The settings that may be changed for one start as ``bootsvc.NAME=VALUE``."""
 

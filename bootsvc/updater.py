@@ -43,6 +43,7 @@ from bootsvc.sequence.actions import Boot, Halt
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.runner import Runner, Start
 from bootsvc.settings import (
+    INSTALLER_DIR,
     KEYS_DIR,
     Settings,
     after_damage,
@@ -139,7 +140,9 @@ def _find_runner(around: Surroundings) -> Runner | str:
     try:
         return runner_on(find_disk(settings.disk_wait_s, looked), settings, reporter)
     except BootsvcError as exc:
-        return _halt(reporter, str(exc), exc.hint)
+        can_create = isinstance(exc, LayoutError) and INSTALLER_DIR.is_dir()
+        hint = "make one at the console: create-disk" if can_create else exc.hint
+        return _halt(reporter, str(exc), hint)
 
 
 def runner_on(disk: Disk, settings: Settings, reporter: ConsoleReporter) -> Runner:
@@ -175,6 +178,7 @@ def _run(around: Surroundings) -> int:
     """From the disk to the hand-over, by way of the console where somebody wants it or nothing
     else is left."""
     desk = around.desk
+    _create_what_is_asked_for(around)
     found = _find_runner(around)
     runner, problem = (None, found) if isinstance(found, str) else (found, "")
     is_console_wanted = runner is not None and _is_knocked_at(around, runner)
@@ -208,6 +212,18 @@ def _run(around: Surroundings) -> int:
             runner.could_not_boot(decided.area, exc)
         else:
             return 0
+
+
+def _create_what_is_asked_for(around: Surroundings) -> None:
+    wanted = parse_options(around.cmdline).get("bootsvc.create-disk")
+    if wanted is None:
+        return
+    if not INSTALLER_DIR.is_dir():
+        around.reporter.say("ALARM bootsvc.create-disk: this updater carries nothing to make one")
+        return
+    from bootsvc.disk.unattended import create_as_told
+
+    create_as_told(wanted, around.settings, around.reporter)
 
 
 def _install_what_is_asked_for(runner: Runner, around: Surroundings) -> None:

@@ -61,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="certificates that servers are checked against (PEM)",
     )
+    options.add_argument(
+        "--installer",
+        type=Path,
+        metavar="FILE",
+        help="make it an installer: it makes disks, with this initramfs and the kernel on them",
+    )
     options.add_argument("--entry", default=BuildRequest.entry, help="module with main()")
     options.add_argument(
         "--project", type=Path, default=PROJECT, help="directory of the entry's package"
@@ -122,6 +128,7 @@ def _request(chosen: argparse.Namespace) -> BuildRequest:
         keys=tuple(chosen.key),
         https=chosen.https,
         ca=chosen.ca,
+        installer=chosen.installer,
         overlay=chosen.overlay,
         busybox=chosen.busybox,
         source_date_epoch=int(os.environ.get("SOURCE_DATE_EPOCH", "0")),

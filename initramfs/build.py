@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from initramfs import closure, compress, modules, python_runtime
+from initramfs import closure, compress, installer, modules, python_runtime
 from initramfs.contents import HERE, Contents, ModuleChoice, read_contents, read_profiles
 from initramfs.cpio import Archive
 from initramfs.errors import ContentsError, ModuleError
@@ -36,6 +36,8 @@ class BuildRequest:
     becomes /etc/bootsvc/bootsvc.json. ``keys``: public keys, ``*.pub``.
     ``https``: the updater fetches from https addresses as well, with TLS by OpenSSL; ``ca``:
     certificates of the authorities that it believes (PEM).
+    ``installer``: the initramfs of a machine's own updater; the one that is built then makes disks,
+    and puts this initramfs and ``kernel`` on them.
     ``overlay`` and ``busybox`` replace the project's overlay.sh and this machine's busybox.
     ``source_date_epoch``: mtime of every entry, seconds since 1970.
     """
@@ -52,6 +54,7 @@ class BuildRequest:
     keys: tuple[Path, ...] = ()
     https: bool = False
     ca: Path | None = None
+    installer: Path | None = None
     overlay: Path | None = None
     busybox: Path | None = None
     source_date_epoch: int = 0
@@ -119,6 +122,7 @@ def build(request: BuildRequest) -> BuildReport:
     _add_skeleton(tree, contents, request)
     programs = [_add_busybox(tree, contents, request)]
     programs += _add_python(tree, contents, request)
+    programs += _add_installer(tree, contents, request)
     _add_libraries(tree, programs)
     _add_settings(tree, request, notes)
     selection = _add_modules(tree, request, notes)
@@ -196,7 +200,11 @@ def _add_python(tree: _Tree, contents: Contents, request: BuildRequest) -> list[
             search=(request.project, Path(python_runtime.DIST_PACKAGES)),
             standins={standin.module: HERE / standin.source for standin in contents.standins},
             blocked=blocked,
-            extra=tuple(one.module for one in contents.python if one.module not in blocked),
+            extra=tuple(
+                one.module
+                for one in contents.python
+                if one.module not in blocked and (not one.when or request.installer)
+            ),
             python=request.python,
         )
     )
@@ -222,6 +230,34 @@ def _add_python(tree: _Tree, contents: Contents, request: BuildRequest) -> list[
     )
     tree.file(LAUNCHER_PATH, launcher, 0o644, "scripts", "starts the updater")
     return [interpreter, *(item.source for item in runtime.files if item.is_extension)]
+
+
+def _add_installer(tree: _Tree, contents: Contents, request: BuildRequest) -> list[Path]:
+    """Add what makes a disk, and what goes on it; returns the programs."""
+    if request.installer is None:
+        return []
+    if request.kernel is None:
+        raise ContentsError(
+            "an installer puts a kernel on the disk: give --kernel or --kernel-root"
+        )
+    carried = installer.carried(request.kernel.vmlinuz, request.installer, request.config)
+    for one in carried:
+        tree.file(f"{installer.FOLDER}/{one.name}", one.data, 0o644, "installer", one.reason)
+    programs = []
+    for program in contents.programs:
+        path = installer.program_file(program.name)
+        real = path.resolve()
+        tree.file(f"/usr/sbin/{real.name}", _read(real), 0o755, "installer", program.reason)
+        if real.name != program.name:
+            tree.link(f"/usr/sbin/{program.name}", real.name, "installer", program.reason)
+        programs.append(real)
+    gconv = installer.gconv_folder(programs)
+    converter = gconv / installer.CONVERTER
+    reason = "names of files on FAT, for mtools"
+    table = installer.CONVERTERS.encode("ascii")
+    tree.file(str(converter), _read(converter), 0o644, "installer", reason)
+    tree.file(f"{gconv}/gconv-modules", table, 0o644, "installer", reason)
+    return programs
 
 
 def _blocked(request: BuildRequest) -> tuple[str, ...]:

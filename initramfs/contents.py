@@ -64,11 +64,23 @@ class Applets:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A program of this machine that an installer carries; ``name``: as it is called."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class PythonExtra:
-    """A Python module shipped although the updater's imports do not show it."""
+    """A Python module shipped although the updater's imports do not show it.
+
+    ``when``: "" is always; "installer" is where the updater is to make disks.
+    """
 
     module: str
     reason: str
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,7 @@ class Contents:
     symlinks: tuple[Symlink, ...]
     scripts: tuple[Script, ...]
     applets: tuple[Applets, ...]
+    programs: tuple[Program, ...]
     python: tuple[PythonExtra, ...]
     standins: tuple[StandIn, ...]
 
@@ -120,7 +133,7 @@ class Profile:
 def read_contents(path: Path = FILES_TOML) -> Contents:
     """Read files.toml. Raises ContentsError: the entry and key that are wrong."""
     text = _load(path)
-    known = {"directory", "device", "symlink", "script", "applets", "python", "standin"}
+    known = {"directory", "device", "symlink", "script", "applets", "program", "python", "standin"}
     _refuse_unknown(path, text, known)
 
     def entries(key: str, kind: type[Any]) -> tuple[Any, ...]:
@@ -136,6 +149,7 @@ def read_contents(path: Path = FILES_TOML) -> Contents:
         symlinks=entries("symlink", Symlink),
         scripts=entries("script", Script),
         applets=applets,
+        programs=entries("program", Program),
         python=entries("python", PythonExtra),
         standins=entries("standin", StandIn),
     )

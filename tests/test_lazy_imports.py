@@ -10,6 +10,7 @@ from pathlib import Path
 
 import bootsvc
 from bootsvc.updater import LAZY_IMPORTS
+from initramfs.contents import read_contents
 
 ROOT = Path(bootsvc.__file__).parent.parent
 ENTRY = "bootsvc.updater"
@@ -17,6 +18,9 @@ NOT_CARRIED = {
     "tomllib",  # settings.load, which the updater never calls: it has the settings as JSON
     "ssl",  # an option of the initramfs
 }
+
+INSTALLER = {one.module for one in read_contents().python if one.when == "installer"}
+"""What an installer carries as well; the updater asks whether it is one before it imports these."""
 
 
 def path_of(module: str) -> Path | None:
@@ -53,7 +57,7 @@ def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
 
 def carried() -> tuple[set[str], dict[str, str]]:
     """What is imported at once or named, and what is imported later: by whom."""
-    at_once, later = {ENTRY, *LAZY_IMPORTS}, {}
+    at_once, later = {ENTRY, *LAZY_IMPORTS, *INSTALLER}, {}
     todo = list(at_once)
     while todo:
         module = todo.pop()

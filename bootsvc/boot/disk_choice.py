@@ -18,9 +18,6 @@ from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.disk import Disk, disk_on, open_disk
 from bootsvc.units import describe_size
 
-_MODEL_FILES = ("device/model", "device/name")
-_SERIAL_FILES = ("serial", "device/serial", "device/cid")
-
 
 @dataclass(frozen=True)
 class FoundDisk:
@@ -99,21 +96,9 @@ def _found(node: Path, disk: Disk) -> FoundDisk:
     return FoundDisk(
         node=str(node),
         size=disk.device.size,
-        model=_said(node, _MODEL_FILES),
-        serial=_said(node, _SERIAL_FILES),
+        model=disks.model_of(node),
+        serial=disks.serial_of(node),
         guids=frozenset((disk.gpt.disk_guid, *(part.guid for part in disk.gpt.partitions))),
         sequence=sequence,
         following=following,
     )
-
-
-def _said(node: Path, names: tuple[str, ...]) -> str:
-    """What the first of these files in /sys says of a disk; "" where none does."""
-    for name in names:
-        try:
-            text = (disks.SYS_BLOCK / node.name / name).read_text("ascii", errors="replace")
-        except OSError:
-            continue
-        if text.strip():
-            return text.strip()
-    return ""

@@ -9,10 +9,13 @@ from pathlib import Path
 from bootsvc.errors import BootsvcError, LayoutError, SeveralDisksError
 from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.disk import Disk, disk_on
+from bootsvc.units import SECTOR_SIZE
 
 SYS_BLOCK = Path("/sys/block")
 NEVER = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")
 """Block devices that are no disk of the machine."""
+_MODEL_FILES = ("device/model", "device/name")
+_SERIAL_FILES = ("serial", "device/serial", "device/cid")
 
 
 def find_disk(wait_s: float, looked: Callable[[], None] = lambda: None) -> Disk:
@@ -65,6 +68,43 @@ def disk_nodes() -> tuple[Path, ...]:
     """The nodes of all disks of this machine, by their names."""
     names = sorted(entry.name for entry in SYS_BLOCK.iterdir())
     return tuple(Path("/dev") / name for name in names if not name.startswith(NEVER))
+
+
+def model_of(node: Path) -> str:
+    """What the disk says it is; "" where it says nothing."""
+    return _said(node, _MODEL_FILES)
+
+
+def serial_of(node: Path) -> str:
+    """The disk's serial number; "" where it says none."""
+    return _said(node, _SERIAL_FILES)
+
+
+def size_of(node: Path) -> int:
+    """The disk's size in bytes; 0 where it holds no medium."""
+    text = _said(node, ("size",))
+    return int(text) * SECTOR_SIZE if text.isdecimal() else 0
+
+
+def partition_name_of(disk: Path, node: Path) -> str:
+    """The name that the partition table gives the partition ``node`` of ``disk``, as the kernel has
+    read it; "" where it gives none."""
+    for line in _said(disk, (f"{node.name}/uevent",)).splitlines():
+        if line.startswith("PARTNAME="):
+            return line.removeprefix("PARTNAME=")
+    return ""
+
+
+def _said(node: Path, names: tuple[str, ...]) -> str:
+    """What the first of these files in /sys says of a disk; "" where none does."""
+    for name in names:
+        try:
+            text = (SYS_BLOCK / node.name / name).read_text("ascii", errors="replace")
+        except OSError:
+            continue
+        if text.strip():
+            return text.strip()
+    return ""
 
 
 def _bootsvc_disks() -> tuple[list[Disk], list[str]]:

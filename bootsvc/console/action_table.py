@@ -85,6 +85,12 @@ def _no_shell(facts: Facts) -> str:
     return "" if facts.has_shell else "The shell is locked by a setting (console_shell)."
 
 
+def _no_installer(facts: Facts) -> str:
+    if facts.has_installer:
+        return ""
+    return "This updater carries nothing to make a disk from: start an installer."
+
+
 def _area_argument(*areas: str) -> Argument:
     return Argument("area", "Which area?", choices=areas, default=areas[0])
 
@@ -235,6 +241,18 @@ ACTIONS = (
                 default="look",
             ),
         ),
+    ),
+    Action(
+        "create-disk",
+        "Make a new disk, erasing what it holds",
+        "Lists all disks with what is on them, or makes one anew that this machine starts from. It "
+        "has no image then: install brings one.",
+        arguments=(
+            Argument("disk", "Which disk? /dev/NODE; Enter lists them all.", default="look"),
+        ),
+        loses="Everything on that disk.",
+        word="ERASE {disk}",
+        refusal=_no_installer,
     ),
     Action(
         "shell",

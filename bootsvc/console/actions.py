@@ -5,12 +5,15 @@ An action that can lose something says what, and is done only with its word type
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from bootsvc.console.facts import Facts
 from bootsvc.formats.boot_status import Area, Reason
+
+LOOK = "look"
+"""The answer that lists what there is to choose from, and does nothing else."""
 
 
 class Then(Enum):
@@ -70,7 +73,8 @@ class Action:
         help: one or two sentences: what it does and what it leaves alone.
         arguments: asked for one after another.
         loses: what can be lost, as a sentence; "" where nothing can.
-        word: to be typed where something can be lost; "" elsewhere.
+        word: to be typed where something can be lost; "" elsewhere. The name of an argument in
+            braces stands for its answer.
         refusal: why it cannot be done now, as a sentence; "" where it can.
     """
 
@@ -81,3 +85,7 @@ class Action:
     loses: str = ""
     word: str = ""
     refusal: Callable[[Facts], str] = lambda _: ""
+
+    def word_for(self, answers: Mapping[str, str]) -> str:
+        """The word to be typed with these answers; "" where nothing can be lost by them."""
+        return "" if LOOK in answers.values() else self.word.format(**answers)

@@ -60,6 +60,7 @@ class Facts:
         mirror: base URL of images for ``install``, "" where none is set.
         is_locked: the console wants a password first; nothing else is shown until then.
         has_shell: the shell may be opened from the console.
+        has_installer: this updater carries what goes on a new disk.
     """
 
     bootsvc: str
@@ -81,6 +82,7 @@ class Facts:
     mirror: str = ""
     is_locked: bool = False
     has_shell: bool = True
+    has_installer: bool = False
 
     def area(self, name: str) -> AreaFacts:
         """The area ``name``. Raises KeyError: there is none of that name."""

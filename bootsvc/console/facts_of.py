@@ -21,6 +21,7 @@ from bootsvc.formats.describe import (
 )
 from bootsvc.sequence.runner import Runner
 from bootsvc.sequence.states import Check, Finding
+from bootsvc.settings import INSTALLER_DIR
 from bootsvc.storage.image_area import Footer, check_signature, read_footer
 
 AREAS = (Area.PRIMARY, Area.BACKUP, Area.STAGING)
@@ -55,6 +56,7 @@ def facts_of(session: Session, *, slot: str = "") -> Facts:
         mirror=session.mirror,
         is_locked=bool(session.settings.console_password),
         has_shell=session.settings.console_shell,
+        has_installer=INSTALLER_DIR.is_dir(),
     )
     return _with_disk(bare, runner) if runner else bare
 

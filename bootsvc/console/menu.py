@@ -279,7 +279,7 @@ class Menu:
             if argument.name not in self._answers:
                 self._show(AskPage(action, argument))
                 return [Present()]
-        if action.word:
+        if action.word_for(self._answers):
             self._show(ConfirmPage(action, tuple(self._answers.items())))
             return [Present()]
         return [Perform(action.name, self._taken())]
@@ -301,8 +301,8 @@ class Menu:
             self._back()
             self._note = texts.NOTHING_CHANGED
             return [Present()]
-        if line != page.action.word:
-            wrong = texts.WRONG_WORD.format(word=page.action.word, typed=line)
+        if line != page.word:
+            wrong = texts.WRONG_WORD.format(word=page.word, typed=line)
             self._show(replace(page, note=wrong))
             return [Present()]
         return [Perform(page.action.name, self._taken(), word=line)]

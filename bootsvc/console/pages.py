@@ -73,6 +73,11 @@ class ConfirmPage:
     answers: tuple[tuple[str, str], ...] = ()
     note: str = ""
 
+    @property
+    def word(self) -> str:
+        """See ``Action.word_for``."""
+        return self.action.word_for(dict(self.answers))
+
 
 @dataclass(frozen=True)
 class WorkPage:
@@ -152,7 +157,7 @@ def prompt(page: Page) -> str:
         case AskPage():
             return texts.PROMPT_TEXT
         case ConfirmPage():
-            return texts.PROMPT_WORD.format(word=page.action.word)
+            return texts.PROMPT_WORD.format(word=page.word)
         case ResultPage():
             return texts.PROMPT_ENTER
         case UnlockPage():

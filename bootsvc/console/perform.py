@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bootsvc.boot.watchdog import Watchdog
 from bootsvc.console.action_table import ACTIONS, next_step
 from bootsvc.console.actions import Action, Outcome, Then
-from bootsvc.console.doing import areas, disks, export, images, machine, record
+from bootsvc.console.doing import areas, disks, export, images, machine, new_disk, record
 from bootsvc.console.facts import Facts
 from bootsvc.console.reporter import ConsoleReporter
 from bootsvc.errors import BootsvcError, SequenceError
@@ -83,8 +83,9 @@ class Session:
             if refusal:
                 return Outcome(is_done=False, lines=(refusal,))
             answers = _checked(action, arguments)
-            if action.word and word != action.word:
-                return Outcome(is_done=False, lines=_wants_word(action, word))
+            wanted = action.word_for(answers)
+            if wanted and word != wanted:
+                return Outcome(is_done=False, lines=_wants_word(action, wanted, word))
             return self._done(DOERS[name], answers)
         except CancelledError:
             return Outcome(is_done=False, lines=("Broken off; what runs next is as before.",))
@@ -148,6 +149,7 @@ DOERS: dict[str, Doer] = {
     "scan-disk": disks.scan_disk,
     "repair-gpt": disks.repair_gpt,
     "choose-disk": disks.choose_disk,
+    "create-disk": new_disk.create_disk,
     "shell": machine.shell,
     "reboot": machine.reboot,
     "power-off": machine.power_off,
@@ -184,9 +186,9 @@ def _checked(action: Action, given: Mapping[str, str]) -> dict[str, str]:
     return answers
 
 
-def _wants_word(action: Action, word: str) -> tuple[str, ...]:
+def _wants_word(action: Action, wanted: str, word: str) -> tuple[str, ...]:
     typed = f"{word!r} was typed" if word else "it was not typed"
-    return (action.loses, f"Not done: it wants the word {action.word} typed out; {typed}.")
+    return (action.loses, f"Not done: it wants the word {wanted} typed out; {typed}.")
 
 
 def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str:

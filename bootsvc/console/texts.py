@@ -42,6 +42,7 @@ ACTIONS_OF = {
         "scan-disk",
         "repair-gpt",
         "choose-disk",
+        "create-disk",
     ),
     Topic.LEAVE: ("shell", "reboot", "power-off"),
     Topic.HELP: (),

@@ -23,7 +23,9 @@ from bootsvc.formats.boot_status import (
     AreaRecord,
     AreaState,
     BootStatus,
+    Failure,
     Phase,
+    Reason,
     Request,
     StatusCode,
 )
@@ -43,7 +45,8 @@ DEFAULT_OPTIONS = "console=ttyS0"
 
 MAX_MENU_SECONDS = 60
 
-TOOLS = ("sfdisk", "mkfs.vfat", "mmd", "mcopy", "mkfs.ext4", "debugfs", "grub-mkimage")
+TOOLS = ("sfdisk", "mkfs.vfat", "mmd", "mcopy", "mkfs.ext4", "debugfs")
+"""Programs that every disk needs; GRUB's are asked for by ``grub``."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, bytes done and bytes in all (0, 0 where they do not matter)."""
@@ -103,6 +106,18 @@ def first_status(footer: Footer, layout_hash: bytes, *, confirmed: bool) -> Boot
     )
 
 
+def status_without_image(layout_hash: bytes) -> BootStatus:
+    """Return the record of a new disk that no image is on yet: HALT, which takes an image from
+    whoever brings one."""
+    return BootStatus(
+        StatusCode.WORKING,
+        Phase.HALT,
+        Area.NONE,
+        layout_hash=layout_hash,
+        last_failure=Failure(Phase.INSTALL, Reason.NO_IMAGE, Area.STAGING),
+    )
+
+
 @dataclass(frozen=True)
 class Work:
     """All that a disk is made from, looked through before anything is written.
@@ -121,6 +136,27 @@ class Work:
     esp: esp.EspContents
 
 
+def boot_contents(
+    layout: DiskLayout,
+    kernel: Path,
+    initramfs: Path,
+    *,
+    options: str,
+    menu_seconds: int = 1,
+    grub_password: str = "",
+) -> esp.EspContents:
+    """Look through what goes on the boot partition, by the rules of `DiskContents`; nothing is
+    written.
+
+    Raises:
+        LayoutError, SettingsError, ToolError: as `prepared`.
+    """
+    require_tools(TOOLS)
+    esp.check_fits(layout, kernel, initramfs)
+    config = menu_config(options, seconds=menu_seconds, password=grub_password)
+    return esp.EspContents(kernel, initramfs, config, grub.make_image(grub.EFI, layout))
+
+
 @contextmanager
 def prepared(layout: DiskLayout, contents: DiskContents) -> Iterator[Work]:
     """Look through all that goes on a disk; nothing is written.
@@ -137,14 +173,14 @@ def prepared(layout: DiskLayout, contents: DiskContents) -> Iterator[Work]:
     for path in (contents.image, contents.kernel, contents.initramfs):
         if not path.is_file():
             raise StorageError(f"{path}: no such file")
-    require_tools(TOOLS)
-    esp.check_fits(layout, contents.kernel, contents.initramfs)
     check_locks(contents.initramfs, contents.grub_password)
-    config = menu_config(
-        contents.options, seconds=contents.menu_seconds, password=contents.grub_password
-    )
-    boot = esp.EspContents(
-        contents.kernel, contents.initramfs, config, grub.make_image(grub.EFI, layout)
+    boot = boot_contents(
+        layout,
+        contents.kernel,
+        contents.initramfs,
+        options=contents.options,
+        menu_seconds=contents.menu_seconds,
+        grub_password=contents.grub_password,
     )
     with DirectDevice(contents.image, writable=False) as source:
         footer = read_footer(source)
@@ -185,7 +221,7 @@ def create_disk(
     with prepared(layout, contents) as work:
         part = out.with_name(f".{out.name}.{os.getpid()}.part")
         try:
-            make_frame(part, work, layout.size, progress)
+            make_frame(part, layout, work.esp, layout.size, progress)
             data.make(part, layout)
             with DirectDevice(part, writable=True) as device:
                 # A file does not know its sector size.
@@ -197,7 +233,9 @@ def create_disk(
     return work.footer
 
 
-def make_frame(path: Path, work: Work, size: int, progress: Progress) -> None:
+def make_frame(
+    path: Path, layout: DiskLayout, boot: esp.EspContents, size: int, progress: Progress
+) -> None:
     """Make a new, sparse disk file of `size` bytes with all but the data partition and images.
 
     Raises:
@@ -207,11 +245,11 @@ def make_frame(path: Path, work: Work, size: int, progress: Progress) -> None:
     progress("partition table", 0, 0)
     with path.open("xb") as file:
         file.truncate(size)
-    write_table(path, work.layout)
-    if work.layout.boots_from_bios:
-        grub.install(path, work.layout)
+    write_table(path, layout)
+    if layout.boots_from_bios:
+        grub.install(path, layout)
     progress("file systems", 0, 0)
-    esp.make(path, work.layout, work.esp)
+    esp.make(path, layout, boot)
 
 
 def fill_areas(disk: Disk, work: Work, progress: Progress) -> None:

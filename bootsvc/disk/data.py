@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bootsvc.disk.partition import DiskLayout
-from bootsvc.disk.tools import run_tool
+from bootsvc.disk.tools import nobody_waits, run_tool
 
 LABEL = "bootsvc-data"
 FOLDERS = (
@@ -19,12 +20,19 @@ _DIRECTORY = 0o040000
 _BYTES_PER_KIB = 1024
 
 
-def make(path: Path, layout: DiskLayout, *, is_blank: bool = True) -> None:
+def make(
+    path: Path,
+    layout: DiskLayout,
+    *,
+    is_blank: bool = True,
+    looked: Callable[[], None] = nobody_waits,
+) -> None:
     """Make the data file system inside the disk or disk file `path`.
 
     Args:
         is_blank: nothing but zeros is there, so that tables of zeros cost nothing. Elsewhere the
             kernel clears them behind the first start: of a large disk they are gigabytes.
+        looked: called now and then while the file system is made.
 
     Raises:
         ToolError: mkfs.ext4 or debugfs is missing or failed.
@@ -40,7 +48,8 @@ def make(path: Path, layout: DiskLayout, *, is_blank: bool = True) -> None:
             *("-E", f"offset={part.offset},lazy_itable_init={lazy},lazy_journal_init=0,nodiscard"),
             path,
             f"{part.size // _BYTES_PER_KIB}k",
-        ]
+        ],
+        looked=looked,
     )
     commands = [
         line

@@ -66,6 +66,14 @@ def overhead(size: int, sector_size: int) -> int:
     return FRONT + tables + 5 * (sector_size // FAT_ENTRY_SIZE) * cluster
 
 
+def size_for(slot: int, sector_size: int, least: int) -> int:
+    """Return the size of an ESP with room for two slots of `slot` bytes, at least `least` bytes."""
+    size = least
+    while len(SLOTS) * slot + overhead(size, sector_size) > size:
+        size += MIB
+    return size
+
+
 def check_fits(layout: DiskLayout, kernel: Path, initramfs: Path) -> None:
     """Check that two slots of this kernel and initramfs fit, before anything is written.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from bootsvc.disk.partition import DiskLayout
 from bootsvc.disk.tools import run_tool
 from bootsvc.errors import LayoutError, ToolError
+from bootsvc.settings import INSTALLER_DIR
 from bootsvc.units import SECTOR_SIZE
 
 SECTOR = SECTOR_SIZE
@@ -93,12 +94,26 @@ _FIRST_BLOCK = 0x1F4  # core.img: u64 sector, u16 count, u16 segment of the part
 _LOAD_SEGMENT = 0x820
 
 
+BOOT_SECTOR = "boot.img"
+"""GRUB's first sector for a BIOS: its file, in the folder of its modules and in an installer."""
+
+
+def carried_name(platform: Platform, layout: DiskLayout) -> str:
+    """Return the name of the file in which an installer carries what `make_image` returns."""
+    return f"{platform.name}-gpt{layout.number('esp')}.img"
+
+
 def make_image(platform: Platform, layout: DiskLayout) -> bytes:
     """Return GRUB with the modules above; it looks for its configuration on the ESP.
+
+    An updater that makes disks carries it ready made (``initramfs --installer``).
 
     Raises:
         ToolError: GRUB's modules or grub-mkimage are missing, or it failed.
     """
+    carried = INSTALLER_DIR / carried_name(platform, layout)
+    if carried.exists():
+        return carried.read_bytes()
     if not (platform.folder / "kernel.img").exists():
         raise ToolError(
             f"GRUB's modules are not in {platform.folder}",
@@ -112,6 +127,12 @@ def make_image(platform: Platform, layout: DiskLayout) -> bytes:
         modules = (*platform.modules, *_MODULES)
         run_tool(["grub-mkimage", "-O", platform.name, *where, *modules])
         return out.read_bytes()
+
+
+def boot_sector() -> bytes:
+    """Return GRUB's first sector for a BIOS, as it comes."""
+    carried = INSTALLER_DIR / BOOT_SECTOR
+    return (carried if carried.exists() else BIOS.folder / BOOT_SECTOR).read_bytes()
 
 
 def patch_boot_sector(boot: bytes, mbr: bytes, core_sector: int) -> bytes:
@@ -145,7 +166,7 @@ def install(path: Path, layout: DiskLayout) -> None:
     core = patch_core(make_image(BIOS, layout), core_sector)
     if len(core) > place.size:
         raise LayoutError(f"GRUB needs {len(core)} bytes, its partition has {place.size}")
-    boot = (BIOS.folder / "boot.img").read_bytes()
+    boot = boot_sector()
     with path.open("r+b") as disk:
         mbr = disk.read(SECTOR)
         disk.seek(0)

@@ -14,11 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bootsvc.boot.disks import model_of, partition_name_of, serial_of
+from bootsvc.disk.create_on_disk import is_unfinished
 from bootsvc.disk.tools import run_tool
 from bootsvc.errors import DiskBusyError, StorageError, ToolError
-from bootsvc.units import describe_size
+from bootsvc.storage.device import DirectDevice
+from bootsvc.units import MIB, describe_size
 
 _COLUMNS = "PATH,TYPE,SIZE,MODEL,SERIAL,TRAN,RO,LOG-SEC,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS"
+_LSBLK = ("lsblk", "--json", "--tree", "--bytes", "--output", _COLUMNS)
+"""Without --tree the partitions stand beside their disk."""
 _WHOLE = ("disk", "loop")
 
 
@@ -75,19 +80,51 @@ def is_block_device(path: Path) -> bool:
 def look_at(path: Path) -> RealDisk:
     """What is on the disk ``path``, whatever name leads to it.
 
-    lsblk knows contents from udev only, and partitions from the kernel only; where these know
-    nothing, the disk's own bytes are asked.
+    lsblk knows contents and serial numbers from udev only, and partitions from the kernel only;
+    where these know nothing, the kernel's files and the disk's own bytes are asked.
 
     Raises:
         ToolError: lsblk is missing or does not know it.
         StorageError: what lsblk says cannot be understood.
     """
-    disk = parse_lsblk(run_tool(["lsblk", "-J", "-b", "-o", _COLUMNS, path.resolve()]))
+    disk = parse_lsblk(run_tool([*_LSBLK, path.resolve()]))
     whole = replace(disk.whole, content=disk.whole.content or _content(disk.path))
-    parts = tuple(
-        part if part.content else replace(part, content=_content(part.path)) for part in disk.parts
+    node = Path(disk.path)
+    parts = tuple(_with_content(part, node) for part in disk.parts)
+    return replace(
+        disk,
+        model=disk.model or model_of(node),
+        serial=disk.serial or serial_of(node),
+        whole=whole,
+        parts=parts or _parts_in_table(disk),
     )
-    return replace(disk, whole=whole, parts=parts or _parts_in_table(disk))
+
+
+def is_empty(disk: RealDisk) -> bool:
+    """Whether nothing is lost with ``disk``: its first and last MiB are zeros, or its making was
+    cut off.
+
+    There stands every partition table and what begins a file system, an array or a volume group;
+    a new disk has zeros there.
+
+    Raises:
+        StorageError, DeviceError: it cannot be read.
+    """
+    with DirectDevice(Path(disk.path), writable=False) as device:
+        if is_unfinished(device):
+            return True
+        if disk.parts:
+            return False
+        length = min(MIB, device.size)
+        return not any(any(device.read_at(offset, length)) for offset in (0, device.size - length))
+
+
+def _with_content(part: Part, disk: Path) -> Part:
+    content = part.content or _content(part.path)
+    name = partition_name_of(disk, Path(part.path))
+    if name and name not in content:
+        content = f"{content} {name}".strip()
+    return replace(part, content=content)
 
 
 def _content(path: str, offset: int = 0, size: int = 0) -> str:

@@ -66,16 +66,21 @@ class StickContents:
     grub_password: str = ""
 
 
-def plan_stick(image_sizes: Sequence[int]) -> DiskLayout:
-    """Lay out a stick for images of these sizes, in bytes. Pure, apart from drawing GUIDs."""
+def plan_stick(image_sizes: Sequence[int], updater_size: int = 0) -> DiskLayout:
+    """Lay out a stick for images of these sizes, in bytes. Pure, apart from drawing GUIDs.
+
+    Args:
+        updater_size: bytes of kernel and initramfs: an installer is large.
+    """
     cluster = 32 << 10
     files = sum(round_up(size, cluster) for size in image_sizes)
     images = round_up(max(files + ROOM, smallest_esp(SECTOR)), ALIGNMENT)
+    esp_size = esp.size_for(updater_size, SECTOR, DEFAULT_ESP_SIZE)
     partitions = []
     offset = ALIGNMENT
     for role, name, type_guid, size in (
         ("bios-grub", NAMES["bios-grub"], TYPE_GUIDS["bios-grub"], BIOS_GRUB_SIZE),
-        ("esp", NAMES["esp"], TYPE_GUIDS["esp"], DEFAULT_ESP_SIZE),
+        ("esp", NAMES["esp"], TYPE_GUIDS["esp"], esp_size),
         ("images", "bootsvc-images", IMAGES_TYPE, images),
     ):
         partitions.append(
@@ -149,9 +154,8 @@ def _checked(contents: StickContents) -> DiskLayout:
                 hint="write it to a disk of its own as it is: the console finds it there, too",
             )
     check_locks(contents.initramfs, contents.grub_password)
-    layout = plan_stick([path.stat().st_size for path in contents.images])
-    esp.check_fits(layout, contents.kernel, contents.initramfs)
-    return layout
+    updater_size = contents.kernel.stat().st_size + contents.initramfs.stat().st_size
+    return plan_stick([path.stat().st_size for path in contents.images], updater_size)
 
 
 def _make(

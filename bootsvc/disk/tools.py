@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bootsvc.errors import ToolError
@@ -29,6 +30,14 @@ PACKAGES = {
     "blkid": "util-linux",
 }
 """The Debian package of each tool."""
+
+
+LOOK_S = 0.5
+"""Between two calls of ``looked`` while a program runs."""
+
+
+def nobody_waits() -> None:
+    """For programs that nobody watches."""
 
 
 def find_tool(name: str) -> str:
@@ -59,7 +68,11 @@ def require_tools(names: Sequence[str]) -> None:
 
 
 def run_tool(
-    command: Sequence[str | Path], *, stdin: str = "", env: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    *,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    looked: Callable[[], None] = nobody_waits,
 ) -> str:
     """Run a program to its end and return what it printed on standard output.
 
@@ -67,23 +80,42 @@ def run_tool(
         command: its name and arguments.
         stdin: text for its standard input.
         env: variables added to the environment.
+        looked: called every `LOOK_S` seconds until it ends.
 
     Raises:
         ToolError: it is missing or failed; the message has the last line of its errors.
     """
     program = find_tool(str(command[0]))
-    result = subprocess.run(
-        [program, *map(str, command[1:])],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "LC_ALL": "C", **(env or {})},
-    )
-    if result.returncode:
-        lines = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()
+    with tempfile.TemporaryFile("w+") as to_read:
+        to_read.write(stdin)
+        to_read.seek(0)
+        running = subprocess.Popen(
+            [program, *map(str, command[1:])],
+            stdin=to_read,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+        )
+        with running:
+            said, complained = _ended(running, looked)
+    if running.returncode:
+        lines = (complained.strip() or said.strip() or "no message").splitlines()
         raise ToolError(
-            f"{command[0]} failed with exit code {result.returncode}: {lines[-1]}",
+            f"{command[0]} failed with exit code {running.returncode}: {lines[-1]}",
             hint=f"the whole command: {' '.join(map(str, command))}",
         )
-    return result.stdout
+    return said
+
+
+def _ended(running: subprocess.Popen[str], looked: Callable[[], None]) -> tuple[str, str]:
+    """What a program has printed by its end, on standard output and as errors."""
+    try:
+        while True:
+            try:
+                return running.communicate(timeout=LOOK_S)
+            except subprocess.TimeoutExpired:
+                looked()
+    except BaseException:
+        running.kill()
+        raise

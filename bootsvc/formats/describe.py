@@ -121,6 +121,8 @@ def next_start(status: BootStatus) -> str:
             tries = "1 try" if status.tries_left == 1 else f"{status.tries_left} tries"
             return f"start the new image on trial ({tries} left)"
         return "give the new image up and restore the one in backup"
+    if status.phase is Phase.HALT and status.request is Request.UPDATE:
+        return "check the staged image and install it"
     return {
         Phase.INSTALL: "install the first image from staging",
         Phase.BACKUP: "finish the backup, then install the staged image",
@@ -134,7 +136,8 @@ def next_start(status: BootStatus) -> str:
 
 def why_next_start(status: BootStatus) -> str:
     """Why the next start will do what ``next_start`` says."""
-    if status.phase in (Phase.IDLE, Phase.DEGRADED) and status.request is not Request.NONE:
+    settled = (Phase.IDLE, Phase.DEGRADED, Phase.HALT)
+    if status.phase in settled and status.request is not Request.NONE:
         return {
             Request.UPDATE: "an update was asked for (bootsvc stage)",
             Request.ROLLBACK: "it was asked for (bootsvc rollback)",

@@ -28,6 +28,7 @@ def facts_of(session: Session) -> Facts:
         next="",
         why="",
         has_shell=session.settings.console_shell,
+        has_installer=True,
     )
 
 

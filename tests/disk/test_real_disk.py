@@ -20,7 +20,14 @@ from bootsvc.disk.create import DiskContents, create_disk
 from bootsvc.disk.create_on_disk import create_on_disk
 from bootsvc.disk.partition import DiskLayout, plan, smallest_esp
 from bootsvc.disk.real_disk import RealDisk, describe, look_at, parse_lsblk, refusal_of
-from bootsvc.errors import BootsvcError, FormatError, LayoutError, ReadBackError, StorageError
+from bootsvc.errors import (
+    BootsvcError,
+    FormatError,
+    LayoutError,
+    ReadBackError,
+    StorageError,
+    ToolError,
+)
 from bootsvc.formats.boot_status import Area, Phase
 from bootsvc.formats.gpt import parse_gpt
 from bootsvc.storage.device import DirectDevice
@@ -94,6 +101,44 @@ def test_everything_on_a_disk_is_named_with_what_it_is_and_who_uses_it() -> None
 def test_a_disk_with_a_file_system_and_no_partition_shows_that() -> None:
     lines = describe(parse_lsblk(as_lsblk(fstype="ext4", label="old", children=[])))
     assert lines[1].endswith('ext4 "old"')
+
+
+def test_partitions_that_the_kernel_knows_come_with_their_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real lsblk, on the files of a kernel that has a disk with two partitions."""
+    devices, names = tmp_path / "sys/devices", tmp_path / "sys/dev/block"
+    for folder in ("sys/block", "sys/dev/block", "proc/self", "sys/devices/sdq/queue", "dev"):
+        (tmp_path / folder).mkdir(parents=True)
+    for number, name in enumerate(("sdq", "sdq/sdq1", "sdq/sdq2")):
+        for folder in ("holders", "slaves"):
+            (devices / name / folder).mkdir(parents=True)
+        for file, text in (("dev", f"8:{number}"), ("size", "2048"), ("ro", "0")):
+            (devices / name / file).write_text(f"{text}\n")
+        if number:
+            (devices / name / "partition").write_text(f"{number}\n")
+            (devices / name / "uevent").write_text(
+                f"DEVTYPE=partition\nPARTNAME=bootsvc-{number}\n"
+            )
+        (names / f"8:{number}").symlink_to(devices / name)
+    (tmp_path / "sys/block/sdq").symlink_to(devices / "sdq")
+    (devices / "sdq/queue/logical_block_size").write_text("512\n")
+    (tmp_path / "proc/self/mountinfo").write_text("")
+    run = tools.run_tool
+
+    def run_tool(command: list[str | Path]) -> str:
+        if command[0] == "lsblk":
+            return run([*command[:-1], "--sysroot", tmp_path])
+        raise ToolError("it found nothing")
+
+    monkeypatch.setattr(real_disk, "run_tool", run_tool)
+    monkeypatch.setattr("bootsvc.boot.disks.SYS_BLOCK", tmp_path / "sys/block")
+    found = look_at(Path("/dev/sdq"))
+    assert (found.path, found.size) == ("/dev/sdq", MIB)
+    assert [(part.path, part.content) for part in found.parts] == [
+        ("/dev/sdq1", "bootsvc-1"),
+        ("/dev/sdq2", "bootsvc-2"),
+    ]
 
 
 def test_an_empty_disk_says_so() -> None:
@@ -239,7 +284,7 @@ class StoppedError(Exception):
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every write of the making, as what it is; the one numbered ``stop_at`` never happens."""
     done: list[str] = []
-    for name in ("_write_zeros", "copy_verified", "fill_areas"):
+    for name in ("_write_unfinished", "_write_zeros", "copy_verified", "fill_areas"):
         real = getattr(module, name)
 
         def step(*args: Any, real: Any = real, name: str = name) -> None:
@@ -282,7 +327,7 @@ def test_until_the_last_step_there_is_no_partition_table(
     create_disk_of_an_earlier_life(disk_file, contents)
     done = steps(monkeypatch)
     create_on_disk(disk_file, layout, contents)
-    assert done[:2] == ["_write_zeros"] * 2, "the old table goes first"
+    assert done[:2] == ["_write_unfinished", "_write_zeros"], "the old table goes first"
     assert done[-2:] == ["copy_verified"] * 2, "the new one comes last"
     assert done.index("fill_areas") > done.index("data") > done.index("copy_verified")
     count = len(done)

@@ -88,6 +88,16 @@ def test_a_stick_is_written_to_a_device_of_its_own_size(
         assert file_on(device, layout["images"].offset, image.name) == image.read_bytes()
 
 
+def test_a_stick_has_room_for_an_updater_of_any_size(
+    tmp_path: Path, contents: StickContents
+) -> None:
+    with contents.initramfs.open("r+b") as file:
+        file.truncate(60 * MIB)
+    layout = make_stick_file(tmp_path / "stick.img", contents)
+    made = file_on(tmp_path / "stick.img", layout["esp"].offset, "/bootsvc/a/initrd.img")
+    assert len(made) == 60 * MIB
+
+
 def test_a_device_too_small_is_left_as_it_is(tmp_path: Path, contents: StickContents) -> None:
     device = tmp_path / "sdz"
     device.write_bytes(b"precious" * (MIB // 8))

@@ -76,7 +76,7 @@ def main() -> None:
         take_stand_in(sys.argv[1])
     from bootsvc import updater
 
-    for name in updater.LAZY_IMPORTS:
+    for name in (*updater.LAZY_IMPORTS, "bootsvc.disk.unattended"):
         importlib.import_module(name)
     classes = {
         f"{kind.__module__}.{kind.__qualname__}": kind

@@ -2,10 +2,13 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bootsvc.disk import create
+from bootsvc.settings import INSTALLER_DIR, NO_SHELL_PATH
 from initramfs import build as build_module
 from initramfs import compress
 from initramfs.__main__ import main
@@ -259,3 +262,61 @@ def test_https_is_in_it_where_it_is_asked_for_and_else_nothing_of_it(
 def test_https_without_authorities_is_noted(request_: BuildRequest) -> None:
     report = build(BuildRequest(**{**vars(request_), "https": True}))
     assert "--https without --ca: no server is believed" in report.notes
+
+
+# --- an installer --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installer(request_: BuildRequest, tmp_path: Path) -> BuildRequest:
+    """A small build that makes disks: a kernel of no modules, an updater of a few bytes."""
+    package = request_.project / "bootsvc/disk"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "unattended.py").write_text("")
+    tree = tmp_path / "kernel"
+    modules = tree / "lib/modules/6.1.0-test/kernel"
+    modules.mkdir(parents=True)
+    assembled_module(modules / "disk.ko", (), "pci:disk*")
+    (tree / "boot").mkdir()
+    (tree / "boot/vmlinuz-6.1.0-test").write_bytes(b"a kernel")
+    updater = tmp_path / "updater.cpio"
+    updater.write_bytes(b"an updater")
+    return replace(request_, kernel=KernelTree.extracted(tree), profiles=(), installer=updater)
+
+
+def test_an_installer_carries_what_goes_on_a_disk_and_the_programs_that_make_it(
+    installer: BuildRequest,
+) -> None:
+    report = build(installer)
+    inside = paths(report)
+    carried = {path for path in inside if path.startswith(f"{INSTALLER_DIR}/")}
+    names = {"vmlinuz", "updater.img", "boot.img", "i386-pc-gpt2.img", "x86_64-efi-gpt2.img"}
+    assert carried == {f"{INSTALLER_DIR}/{name}" for name in names}
+    assert b"an updater" in installer.output.read_bytes()
+    programs = {*create.TOOLS, "fdisk", "lsblk", "blkid"}
+    assert {f"/usr/sbin/{name}" for name in programs} <= inside
+    for library in ("libfdisk.so.1", "libext2fs.so.2", "gconv/IBM850.so"):
+        assert any(path.endswith(library) for path in inside)
+    assert any(path.endswith("bootsvc/disk/unattended.pyc") for path in inside)
+
+
+def test_an_ordinary_updater_carries_nothing_of_it(installer: BuildRequest) -> None:
+    inside = paths(build(replace(installer, installer=None)))
+    assert not [path for path in inside if str(INSTALLER_DIR) in path or "/disk/" in path]
+    assert "/usr/sbin/mkfs.ext4" not in inside
+
+
+def test_what_could_not_be_put_on_a_disk_stops_the_build(installer: BuildRequest) -> None:
+    assert installer.installer is not None
+    with pytest.raises(ContentsError, match="an installer puts a kernel on the disk"):
+        build(replace(installer, kernel=None))
+    with pytest.raises(ContentsError, match="no such file"):
+        build(replace(installer, installer=installer.installer.with_name("none")))
+    with installer.installer.open("r+b") as file:
+        file.truncate(60 << 20)
+    with pytest.raises(ContentsError, match="two slots"):
+        build(installer)
+    installer.installer.write_bytes(bytes(NO_SHELL_PATH.relative_to("/")) + b"\0")
+    with pytest.raises(ContentsError, match="GRUB's editor would be open"):
+        build(installer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bootsvc.boot.disk_choice import choose, describe_disk, found_disks
 from bootsvc.boot.disk_scan import describe_ranges, scan
-from bootsvc.console.actions import Outcome, Then
+from bootsvc.console.actions import LOOK, Outcome, Then
 from bootsvc.errors import SequenceError
 from bootsvc.storage.device import DirectDevice
 from bootsvc.storage.gpt_repair import repair_first_table
@@ -16,9 +16,6 @@ from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
     from bootsvc.console.perform import Session
-
-LOOK = "look"
-"""The answer that lists what there is to choose from."""
 
 _MOST_RANGES = 50
 
@@ -68,7 +65,7 @@ def choose_disk(session: Session, answers: Mapping[str, str]) -> Outcome:
         )
     disk = choose(named_or_numbered(session, "choose-disk", answer))
     if session.runner is not None:
-        _close(session)
+        close_disk(session)
     session.runner = session.start_on(disk)
     session.problem = ""
     lines = (f"{disk.device.name} is used in this start; the next one asks again.",)
@@ -87,7 +84,8 @@ def named_or_numbered(session: Session, action: str, answer: str) -> str:
     return listed[int(answer[:4]) - 1]
 
 
-def _close(session: Session) -> None:
+def close_disk(session: Session) -> None:
+    """Give the disk of this session back: another takes its place."""
     device = session.used_runner.disk.device
     if isinstance(device, DirectDevice):
         device.close()

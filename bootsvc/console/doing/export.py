@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootsvc.console.actions import Outcome
-from bootsvc.console.doing.disks import LOOK, named_or_numbered
+from bootsvc.console.actions import LOOK, Outcome
+from bootsvc.console.doing.disks import named_or_numbered
 from bootsvc.console.facts import Facts
 from bootsvc.console.messages import facts_document
 from bootsvc.errors import BootsvcError, StorageError

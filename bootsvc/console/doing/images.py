@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bootsvc.console.actions import Outcome, Then
-from bootsvc.console.doing.disks import LOOK, named_or_numbered
+from bootsvc.console.actions import LOOK, Outcome, Then
+from bootsvc.console.doing.disks import named_or_numbered
 from bootsvc.formats.boot_status import Area, Phase
 from bootsvc.formats.describe import next_start
 from bootsvc.sequence import by_hand

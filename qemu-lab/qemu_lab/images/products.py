@@ -109,6 +109,7 @@ def build_all() -> None:
     lab_key()
     for name in PROFILES:
         updater(name)
+    installer("cloud")
     probe.build([_variant(image) for image in CATALOGUE], IMAGES, (PUBLIC_KEY,), SETTINGS)
     for image in CATALOGUE:
         probe_image(image)
@@ -151,10 +152,24 @@ def updater(kernel_name: str) -> Path:
     return out
 
 
-def _build_updater(out: Path, found: kernels.Kernel, profiles: tuple[str, ...]) -> None:
+def installer(kernel_name: str) -> Path:
+    """The initramfs that makes a disk with ``updater`` on it; QEMU loads it, so it is raw."""
+    carried = updater(kernel_name)
+    out = BUILD / "initramfs" / f"{kernel_name}-installer.cpio"
+    key = cache.key_of(["raw", cache.note_of(carried)])
+    with cache.locked(out):
+        if not cache.is_fresh(out, key):
+            _build_updater(out, kernel(kernel_name), PROFILES[kernel_name], carried)
+            cache.mark(out, key)
+    return out
+
+
+def _build_updater(
+    out: Path, found: kernels.Kernel, profiles: tuple[str, ...], carried: Path | None = None
+) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     SETTINGS_FILE.write_text(SETTINGS, encoding="ascii")
-    with step(f"initramfs for {found.release}") as result:
+    with step(f"{'installer' if carried else 'initramfs'} for {found.release}") as result:
         build(
             BuildRequest(
                 out,
@@ -163,6 +178,8 @@ def _build_updater(out: Path, found: kernels.Kernel, profiles: tuple[str, ...]) 
                 entry="bootsvc.updater",
                 config=SETTINGS_FILE,
                 keys=(PUBLIC_KEY,),
+                installer=carried,
+                compression="none" if carried else "zstd",
             )
         )
         result.note = mebibytes(out)
