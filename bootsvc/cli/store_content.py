@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.cli.image_make import add_making_options, make_from
 from bootsvc.cli.output import progress, show, show_json, show_note
 from bootsvc.cli.parsing import Groups, natural
 from bootsvc.cli.store import new_store_command, opened
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
     from bootsvc.store.objects import ObjectStore
     from bootsvc.store.publish import DocumentSet
 
+BIMG = ".bimg"
 MODES = ("draft", "test", "released")
 
 PUBLISH_TEXT = """\
-The image file is verified in full first. Only blocks that the store has not are stored; for
+SOURCE is an image file (.bimg), or whatever bootsvc image make takes, with its options: then the
+image is made first. It is verified in full. Only blocks that the store has not are stored; for
 machines with one of the last versions a delta is made, which packs the new blocks against similar
 old ones. Nobody sees the version before all of it is there. Cut off, the command is simply given
 again.
@@ -33,6 +38,8 @@ modes: draft is offered to nobody, test to machines that take test versions, rel
 
 examples:
   bootsvc image publish /srv/images v2.bimg --keys keys --trust keys/release.pub --mode test
+  bootsvc image publish /srv/images desk.qcow2 --keys keys --trust keys/release.pub \\
+      --key keys/release.key --number 3 --label 1.2 --compatible lab
   bootsvc store mode /srv/images 2 released --keys keys
 """
 
@@ -94,8 +101,10 @@ def add_commands(commands: Groups) -> None:
 
 def add_publish(commands: Groups) -> None:
     """Add ``publish`` to the group ``image``."""
-    parser = new_store_command(commands, "publish", "publish an image file", PUBLISH_TEXT)
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
+    parser = new_store_command(commands, "publish", "publish a version of an image", PUBLISH_TEXT)
+    parser.add_argument(
+        "source", metavar="SOURCE", type=Path, help="image file (.bimg), or what one is made from"
+    )
     parser.add_argument(
         "--trust",
         metavar="PATH",
@@ -118,6 +127,7 @@ def add_publish(commands: Groups) -> None:
         "--level", metavar="N", type=natural, default=19, help="of zstd, 1 to 22 (default: 19)"
     )
     _add_json(parser)
+    add_making_options(parser, is_required=False)
     parser.set_defaults(run=run_publish)
 
 
@@ -166,8 +176,8 @@ def run_publish(args: argparse.Namespace) -> ExitCode:
     options = PublishOptions(
         Mode(args.mode), args.released_s, args.deltas, args.level, int(time.time())
     )
-    with open_bimg(args.image) as (image, footer):
-        with progress(f"verify {args.image.name}", footer.manifest.size) as bar:
+    with _image_file(args) as path, open_bimg(path) as (image, footer):
+        with progress(f"verify {path.name}", footer.manifest.size) as bar:
             _, leaves = verify_whole(image, site, bar.tick, footer)
         published = publish(store, documents, image, footer, leaves, options, progress)
     if args.json:
@@ -184,6 +194,34 @@ def run_publish(args: argparse.Namespace) -> ExitCode:
     for delta in published.deltas:
         show(f"delta from {delta.base.hex()[:12]}: {describe_size(delta.pack.size)}")
     return ExitCode.OK
+
+
+@contextmanager
+def _image_file(args: argparse.Namespace) -> Iterator[Path]:
+    """The image file that is published, made first where the source is none.
+
+    Raises:
+        PublishError: something that an image is made with was not given.
+    """
+    from bootsvc.errors import PublishError
+    from bootsvc.image.keys import load_signing_key
+
+    source: Path = args.source
+    if source.suffix == BIMG:
+        yield source
+        return
+    needed = ("key", "number", "label", "compatible")
+    missing = [f"--{name}" for name in needed if getattr(args, name) is None]
+    if missing:
+        raise PublishError(
+            f"{source}: no image file ({BIMG}); to make one of it, {', '.join(missing)} must be"
+            " given",
+            hint="see: bootsvc image make --help",
+        )
+    with tempfile.TemporaryDirectory(prefix="bootsvc-publish-") as folder:
+        made = Path(folder) / f"{source.stem}{BIMG}"
+        make_from(source, made, load_signing_key(args.key), args)
+        yield made
 
 
 def run_list(args: argparse.Namespace) -> ExitCode:

@@ -31,12 +31,9 @@ from bootsvc.transfer.remote import Remotes
 
 FOLDERS = (RECIPES, PACKS, METADATA, TARGETS)
 
-GRACE_S = 24 * 3600
-"""Younger files are left alone: a publisher may be about to name them, a reader to read them."""
-
 
 def unnamed(store: ObjectStore, documents: Documents, before_s: int) -> list[StoredObject]:
-    """The files that no version needs and that were written before ``before_s``, by name.
+    """The files that no version needs and that were written at ``before_s`` or before, by name.
 
     Raises:
         StoreError, FormatError: the store cannot be read, or is damaged; nothing may be removed.
@@ -48,7 +45,7 @@ def unnamed(store: ObjectStore, documents: Documents, before_s: int) -> list[Sto
         needed.update(pack_key(one.identity) for one in _packs_of(document))
     found = (one for folder in FOLDERS for one in store.list(folder))
     return sorted(
-        (one for one in found if one.key not in needed and one.modified_s < before_s),
+        (one for one in found if one.key not in needed and one.modified_s <= before_s),
         key=lambda one: one.key,
     )
 

@@ -34,7 +34,7 @@ class Publisher:
         return outcome.code, outcome.out, outcome.err
 
     def publish(self, name: str, *words: object) -> tuple[int, str, str]:
-        path = self.folder / f"{name}.bimg"
+        path = self.folder / (name if "." in name else f"{name}.bimg")
         return self("image", "publish", path, "--trust", self._bootsvc.keys, "--level", 1, *words)
 
 
@@ -72,6 +72,13 @@ def test_a_version_that_is_not_there_is_named(publisher: Publisher, text: str) -
     assert code == ExitCode.STORE
     assert f"there is no version {text}" in err
     assert "hint: see: bootsvc store list" in err
+
+
+def test_what_is_no_image_file_is_made_into_one_first(publisher: Publisher) -> None:
+    code, _, err = publisher.publish("tree.squashfs")
+    assert code == ExitCode.STORE
+    assert "--key, --number, --label, --compatible must be given" in err
+    assert "bootsvc image make --help" in err
 
 
 def test_gc_shows_first_and_removes_on_yes(publisher: Publisher) -> None:
