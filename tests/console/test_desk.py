@@ -319,6 +319,26 @@ def test_a_forced_setting_locks_no_start_without_work(console: Opener) -> None:
     assert opened.desk.is_knocked_at(opened.runner)
 
 
+def test_a_keyboard_that_is_found_while_a_key_is_waited_for_is_woken(
+    console: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr(
+        "bootsvc.boot.drivers.LateKeyboards.look", lambda _: looks.append(time.monotonic())
+    )
+    opened = console()
+    assert not opened.desk.is_knocked_at(opened.runner)
+    waited = len(looks)
+    assert waited >= 2
+    time.sleep(0.6)
+    opened.desk.look()
+    assert len(looks) == waited + 1, "also while the start works"
+    opened.open()
+    opened.chooses("go-on\r")
+    opened.ends()
+    assert len(looks) >= waited + 3, "and in the open console"
+
+
 def test_an_ordinary_start_imports_nothing_of_the_open_console() -> None:
     code = "import sys, bootsvc.updater; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
