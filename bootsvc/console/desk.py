@@ -162,9 +162,14 @@ class Desk:
 
     # --- a forced update -------------------------------------------------------------------------
 
+    def begin_update(self) -> None:
+        """An image is about to be fetched: nobody stops it where updates are forced ones."""
+        if self._settings.console_locked_while_updating and not self._is_locked:
+            self._lock()
+
     def _lock(self) -> None:
-        """Progress is visible, and nothing can be cancelled, until the work has ended; without any
-        progress the watchdog restarts the machine (F0.11)."""
+        """Progress is visible, and nothing can be cancelled, until the work has ended. Without any
+        progress a fetch gives up by itself; whatever hangs is the watchdog's (F0.11)."""
         from bootsvc.console import texts
         from bootsvc.console.forced import ForcedScreen
 
@@ -183,7 +188,7 @@ class Desk:
         self._reporter.listeners += self._forced.values()
 
     def unlock(self) -> None:
-        """The work that nobody may stop has ended, well or not."""
+        """The work that nobody may stop has ended, well or not: keys count again."""
         if not self._is_locked:
             return
         self._is_locked = False

@@ -139,8 +139,8 @@ CLOSED_IDLE = "Nobody answered for {idle}; the start goes on."
 FORCED_TITLE = "An update is being installed. Please wait, and leave the machine switched on."
 FORCED_NO_KEYS = "This screen is locked until the update is done; keys are not heard."
 FORCED_RELEASE = (
-    "Without any progress for {limit} the machine restarts; if that does not help it goes back to "
-    "the version it had."
+    "Without any progress for {limit} the lock ends, or the machine's watchdog (if it has one) "
+    "restarts it; if that does not help it goes back to the version it had."
 )
 FORCED_SAFE = "If the power fails nothing is lost: the next start goes on by itself."
 
