@@ -46,7 +46,8 @@ class Settings:
         progress_s: between two lines of progress where nobody is known to look.
         console_locked_while_updating: an update is a forced one: progress is visible, and no key
             stops it (F0.11).
-        forced_lock_s: how long a forced update may make no progress before the machine restarts.
+        forced_lock_s: how long a forced update, or any fetch of bootsvc.install, may make no
+            progress before it is given up, or the machine restarts.
         console_password: opens the technician's console, as `trust.password` stores it; empty = the
             console is open, "nobody" = it opens to nobody.
         console_shell: a shell may be opened from the console, and where nothing can be started.

@@ -232,9 +232,17 @@ def _install_what_is_asked_for(runner: Runner, around: Surroundings) -> None:
         from bootsvc.boot.install import install_from
 
         desk = around.desk
-        install_from(source, runner, around.settings, around.reporter, lambda: desk.is_wanted)
-        if runner.status is not None:
-            around.reporter.plan = works_of(runner.status)
+        install_from(
+            source,
+            runner,
+            around.settings,
+            around.reporter,
+            lambda: desk.is_wanted,
+            desk.begin_update,
+        )
+        around.reporter.plan = works_of(runner.status)
+        if not around.reporter.plan:
+            desk.unlock()  # it came to nothing
 
 
 def _halt_for(runner: Runner, decided: Halt, reporter: ConsoleReporter) -> str:

@@ -43,6 +43,7 @@ class PlayedDesk:
 
     def __init__(self, start: Start) -> None:
         self.look = start.feed
+        self.unlocks = 0
         self.plays: list[Outcome | Exception] = []
         self.opened: list[str] = []
         self.failed: list[Exception] = []
@@ -55,8 +56,11 @@ class PlayedDesk:
             raise self.knock
         return self.knock
 
+    def begin_update(self) -> None:
+        """Nothing is fetched here."""
+
     def unlock(self) -> None:
-        """Nothing is ever locked."""
+        self.unlocks += 1
 
     def open(self, runner: object, problem: str) -> Outcome | None:
         self.opened.append(problem)
@@ -403,6 +407,19 @@ def test_an_update_for_another_site_is_refused_and_the_old_image_starts(
     expected = {"key": Reason.SIGNATURE, "machine": Reason.WRONG_MACHINE}[wrong]
     assert start.bench.status.last_failure.reason == expected
     assert "staging refused" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_under_way", [False, True])
+def test_a_fetch_that_comes_to_nothing_unlocks_the_screen_unless_an_update_is_under_way(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_under_way: bool
+) -> None:
+    """Beside the unlocking that follows the sequence's work on every start."""
+    (tmp_path / "cmdline").write_text("bootsvc.install=/dev/none bootsvc.disk_wait_s=0\n")
+    monkeypatch.setattr(updater, "CMDLINE_FILE", tmp_path / "cmdline")
+    if is_under_way:
+        stage_v3(start, lambda: None)
+    assert updater.main() == 0
+    assert start.desk.unlocks == (1 if is_under_way else 2)
 
 
 def stage_v3(start: Start, spoil: Callable[[], None]) -> None:

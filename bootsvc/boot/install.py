@@ -2,8 +2,9 @@
 
 For machines that start over the network and for labs: the option may stand there at every start.
 Where primary holds that image already, or it is on its way, nothing is done. Whatever fails is
-said, and the start goes on with what it has. A key opens the console at once, and another start
-goes on with the fetch.
+said, and the start goes on with what it has; so it does where nothing gets on for too long,
+however alive a server seems (F0.11). A key opens the console at once, unless the update is a forced
+one, and another start goes on with the fetch.
 """
 
 from __future__ import annotations
@@ -32,10 +33,15 @@ class KnockedError(Exception):
     """Somebody wants the console; not an error of ours, so that nothing is refused for it."""
 
 
+class StalledError(Exception):
+    """Nothing got on for too long; like the one above."""
+
+
 class InstallReporter(Reporter, Protocol):
     """The runner's reporter, which also hears of waits (``watch.Watch``)."""
 
     on_progress: Callable[[], None]
+    progressed_s: float
 
     def wait(self, what: str, limit_s: float | None, then: str) -> Callable[[], None]:
         """See ``watch.Watch``."""
@@ -47,12 +53,14 @@ def install_from(
     settings: Settings,
     reporter: InstallReporter,
     is_knocked: Callable[[], bool],
+    begins: Callable[[], None],
     network: Network | None = None,
 ) -> Fetched | None:
     """Fetch the image at ``source`` into staging and have the runner install it.
 
     Args:
         is_knocked: whether somebody wants the console; asked at each step.
+        begins: called where there is an image to fetch, before it is.
 
     Returns:
         What was fetched; None where nothing was to be done, or it failed (which was said).
@@ -60,12 +68,14 @@ def install_from(
     network = network or Network(reporter)
     heard = reporter.on_progress
 
-    def heard_unless_knocked() -> None:
+    def heard_unless_over() -> None:
         heard()
         if is_knocked():
             raise KnockedError
+        if time.monotonic() - reporter.progressed_s > settings.forced_lock_s:
+            raise StalledError
 
-    reporter.on_progress = heard_unless_knocked
+    reporter.on_progress = heard_unless_over
     try:
         if runner.status is not None:
             check_stageable(runner.status)
@@ -74,7 +84,7 @@ def install_from(
             network.bring_up(parse_network(settings.network), settings.network_wait_s)
         else:
             _await_node(source, settings.disk_wait_s, reporter)
-        return _install(source, runner, reporter)
+        return _install(source, runner, reporter, begins)
     except BootsvcError as exc:
         reporter.say(f"bootsvc.install: {exc}; the start goes on without it")
         if exc.hint:
@@ -83,18 +93,28 @@ def install_from(
     except KnockedError:
         reporter.say("bootsvc.install: broken off for the console; what arrived is kept")
         return None
+    except StalledError:
+        reporter.end()
+        reporter.say(
+            f"ALARM bootsvc.install: no progress for {settings.forced_lock_s} s; the start goes on"
+            " without it, the next one fetches the rest"
+        )
+        return None
     finally:
         reporter.on_progress = heard
         network.take_down()
 
 
-def _install(source: str, runner: Runner, reporter: InstallReporter) -> Fetched | None:
+def _install(
+    source: str, runner: Runner, reporter: InstallReporter, begins: Callable[[], None]
+) -> Fetched | None:
     reporter.stage("fetch", source=source)
     identity = read_offer(source, runner.disk, reporter).identity
     reason = _reason_to_leave(identity, runner.status, _identity_in_primary(runner))
     if reason:
         reporter.say(f"bootsvc.install: {reason}")
         return None
+    begins()
     request = UpdateRequest(runner.start.fresh_id)
     try:
         fetched = fetch_into_staging(

@@ -13,6 +13,7 @@ from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
     from bootsvc.os_side.updater_slots import SlotReport, UpdaterReport
+    from bootsvc.storage.updater_slots import SlotStore
 
 SCHEMA = 1
 
@@ -26,7 +27,8 @@ STAGE_TEXT = """\
 The slot that proved itself is never written. The other one is written, flushed and read back; the
 next start tries it, once. The system that comes up from it makes it the proven one as soon as it is
 confirmed (bootsvc confirm, which the package runs at every start); else the old one is back at the
-start after that, with nobody there.
+start after that, with nobody there. Where the console of the updater in use is locked, one that is
+open to everybody is refused.
 
 example:
   bootsvc updater stage vmlinuz updater.img && reboot
@@ -51,6 +53,11 @@ def add_commands(groups: Groups) -> None:
     )
     stage.add_argument("kernel", metavar="KERNEL", type=Path, help="the updater's kernel")
     stage.add_argument("initramfs", metavar="INITRAMFS", type=Path, help="the updater's initramfs")
+    stage.add_argument(
+        "--allow-unlocked",
+        action="store_true",
+        help="also an updater with an open console in the place of one that is locked",
+    )
     stage.add_argument("--json", action="store_true", help="for programs (see README.md)")
     stage.set_defaults(run=run_stage)
     confirm = new_disk_command(
@@ -85,6 +92,8 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
         store = slots_on(disk)
         most = disk.partition("esp").size
         kernel, initramfs = _content(args.kernel, most), _content(args.initramfs, most)
+        if not args.allow_unlocked:
+            _check_lock(store, args, initramfs)
         # Written, then read back.
         with progress("updater", 2 * (len(kernel) + len(initramfs))) as bar:
             slot = stage(store, kernel, initramfs, _running(args), bar.tick)
@@ -93,6 +102,28 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
             return ExitCode.OK
     show(f"slot {slot} holds the new updater: the next start tries it, once")
     return ExitCode.OK
+
+
+def _check_lock(store: SlotStore, args: argparse.Namespace, initramfs: bytes) -> None:
+    """Refuse an updater with an open console where that of the proven slot is locked.
+
+    Raises: as ``check_keeps_lock``.
+    """
+    from bootsvc.disk.grub_lock import check_keeps_lock
+    from bootsvc.errors import FormatError, ToolError
+
+    slot = store.marks().proven or _running(args)
+    try:
+        now = store.initramfs(slot) if slot else b""
+    except FormatError:
+        now = b""  # no updater, no lock; what that means is said when it is staged
+    try:
+        check_keeps_lock(now, initramfs, str(args.initramfs))
+    except ToolError as exc:
+        raise ToolError(
+            f"whether the updater in use is locked cannot be told: {exc}",
+            hint=f"{exc.hint}; --allow-unlocked stages without looking" if exc.hint else "",
+        ) from exc
 
 
 def _content(path: Path, most: int) -> bytes:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bootsvc.boot.cmdline import is_repair, parse_options, updater_slot
+from bootsvc.boot.drivers import LateKeyboards
 from bootsvc.boot.program_peer import open_port, open_port_with_peer
 from bootsvc.boot.watchdog import Watchdog
 from bootsvc.console.plan import works_of
@@ -75,6 +76,7 @@ class Desk:
         self._runner: Runner | None = None
         self._is_locked = False
         self._forced: dict[str, ForcedScreen] = {}
+        self._keyboards = LateKeyboards()
         self._looked_s = 0.0
         self._lines = PlainLines()
         writers = writers_of(console_paths()[1:])
@@ -108,7 +110,7 @@ class Desk:
         if seconds:
             _import_console()
             until_s = max(until_s, time.monotonic() + 2 * ESCAPE_S)
-        who = knocked(self._front_ends, until_s, looked=self._watchdog.feed, others=self._answer)
+        who = knocked(self._front_ends, until_s, looked=self._wait_on, others=self._answer)
         if who is None:
             return False
         self._attend()
@@ -124,9 +126,15 @@ class Desk:
             return
         self._looked_s = now_s
         try:
+            self._keyboards.look()
             self._listen()
         except Exception as exc:  # noqa: BLE001  # a console that fails must not cost the update
             self.give_up(exc)
+
+    def _wait_on(self) -> None:
+        """A person is waited for: that is no hang, and a keyboard may have been found."""
+        self._watchdog.feed()
+        self._keyboards.look()
 
     def give_up(self, error: Exception) -> None:
         """Something is wrong with the console itself: say so, and go on without it."""
@@ -154,9 +162,14 @@ class Desk:
 
     # --- a forced update -------------------------------------------------------------------------
 
+    def begin_update(self) -> None:
+        """An image is about to be fetched: nobody stops it where updates are forced ones."""
+        if self._settings.console_locked_while_updating and not self._is_locked:
+            self._lock()
+
     def _lock(self) -> None:
-        """Progress is visible, and nothing can be cancelled, until the work has ended; without any
-        progress the watchdog restarts the machine (F0.11)."""
+        """Progress is visible, and nothing can be cancelled, until the work has ended. Without any
+        progress a fetch gives up by itself; whatever hangs is the watchdog's (F0.11)."""
         from bootsvc.console import texts
         from bootsvc.console.forced import ForcedScreen
 
@@ -175,7 +188,7 @@ class Desk:
         self._reporter.listeners += self._forced.values()
 
     def unlock(self) -> None:
-        """The work that nobody may stop has ended, well or not."""
+        """The work that nobody may stop has ended, well or not: keys count again."""
         if not self._is_locked:
             return
         self._is_locked = False
@@ -209,6 +222,7 @@ class Desk:
             self._session(runner, problem),
             idle_s=None if problem or not idle_s else idle_s,
             shell=self._shell,
+            waited=self._wait_on,
         )
         hear_answers(self._terminals, settled_s)
         now_s = time.monotonic()
@@ -233,12 +247,12 @@ class Desk:
 
         return Menu(ACTIONS, self._gate(), name)
 
-    def _shell(self, front_end: FrontEnd) -> None:
+    def _shell(self, front_end: FrontEnd, looked: Callable[[], None]) -> None:
         from bootsvc.console.person import Person
         from bootsvc.console.shell import run_shell
 
         if isinstance(front_end, Person):
-            problem = run_shell(front_end.terminal, self._watchdog.feed)
+            problem = run_shell(front_end.terminal, looked)
             front_end.resume()
             if problem:
                 self._reporter.say(problem)

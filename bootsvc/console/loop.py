@@ -34,8 +34,9 @@ from bootsvc.console.render import duration
 GLANCE_S = 0.1
 """Between two looks at the lines while an action works."""
 
-Shell = Callable[[FrontEnd], None]
-"""Lets the person at a front end into a shell; returns when it was left."""
+Shell = Callable[[FrontEnd, Callable[[], None]], None]
+"""Lets the person at a front end into a shell; calls the function about twice a second meanwhile,
+and returns when it was left."""
 
 
 class Loop:
@@ -44,6 +45,7 @@ class Loop:
     Args:
         idle_s: seconds without an answer from anybody after which it closes by itself; None: never.
         shell: see ``Shell``.
+        waited: called about five times a second while nothing works.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Loop:
         *,
         idle_s: float | None,
         shell: Shell,
+        waited: Callable[[], None],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._front_ends: tuple[FrontEnd, ...] = ()
         self._idle_s = idle_s
         self._shell = shell
+        self._waited = waited
         self._now_s = now_s
         self._closes_at_s: float | None = None
         self._is_broken_off = False
@@ -96,7 +100,7 @@ class Loop:
                 if outcome is not None and outcome.then is not Then.STAY:
                     self._tell(Closed(" ".join(outcome.lines) or outcome.then.value))
                     return outcome
-            self._session.watchdog.feed()
+            self._waited()
             if self._closes_at_s is not None and self._now_s() >= self._closes_at_s:
                 why = texts.CLOSED_IDLE.format(idle=duration(self._idle_s or 0))
                 self._tell(Closed(why))
@@ -129,7 +133,9 @@ class Loop:
         finally:
             session.reporter.on_progress = heard
         if outcome.then is Then.SHELL:
-            self._shell(front_end)
+            others = [one for one in self._front_ends if one is not front_end]
+            self._shell(front_end, lambda: self._attend(others))
+            self._hear(self._front_ends)  # what was typed blindly meanwhile was no answer
         self._facts = session.facts()
         self._tell(Ended(command, outcome))
         self._tell(Told(self._facts))
@@ -142,7 +148,16 @@ class Loop:
         if self._now_s() - self._glanced_s < GLANCE_S:
             return
         self._glanced_s = self._now_s()
-        for front_end, command in gather(self._front_ends, 0.0, self._now_s):
+        self._hear(self._front_ends)
+
+    def _attend(self, others: Sequence[FrontEnd]) -> None:
+        """Somebody has the shell, on a line that is not to be touched; ``others`` are answered."""
+        self._waited()
+        self._hear(others)
+
+    def _hear(self, front_ends: Sequence[FrontEnd]) -> None:
+        """Answer ``front_ends`` while something is under way."""
+        for front_end, command in gather(front_ends, 0.0, self._now_s):
             match command:
                 case Cancel():
                     self._is_broken_off = True

@@ -46,6 +46,9 @@ from bootsvc.console.texts import ACTIONS_OF, Topic
 LONGEST_LINE = 200
 LOG_KEPT = 12
 
+SHELL_ACTION = "shell"
+"""The action that nobody else can break off."""
+
 MARK_KEYS = (Key.UP, Key.DOWN, Key.HOME, Key.END)
 """Keys that move the mark, on a terminal that shows it."""
 
@@ -142,14 +145,20 @@ class Menu:
                 self._show(None)
             case _ if isinstance(self._page, UnlockPage):
                 pass  # nothing is shown before the password
-            case Began(command):
-                self._show(WorkPage(self._actions[command.name].title))
+            case Began(command, by):
+                page = WorkPage(self._actions[command.name].title)
+                self._show(self._with_shell(page, by) if command.name == SHELL_ACTION else page)
             case Ended(command, outcome):
                 self._answers = {}
                 if outcome.then in (Then.STAY, Then.SHELL):
                     self._show(ResultPage(self._actions[command.name], outcome))
             case Staged() | Said() | Worked() | Progress() | Wait():
                 self._follow(event)
+
+    def _with_shell(self, page: WorkPage, by: str) -> WorkPage:
+        """Somebody, here or elsewhere, has the shell."""
+        keys = texts.SHELL_HERE if by == self._name else texts.SHELL_ELSEWHERE.format(name=by)
+        return replace(page, keys=keys, is_breakable=False)
 
     def _follow(self, report: Staged | Said | Worked | Progress | Wait) -> None:
         page = self._page
@@ -171,7 +180,7 @@ class Menu:
     def key(self, key: Key | str, now_s: float) -> list[Command]:
         """One key at ``now_s``; the commands that follow from it."""
         if isinstance(self._page, WorkPage):
-            if key not in _BREAK_WORDS:
+            if key not in _BREAK_WORDS or not self._page.is_breakable:
                 return []
             self._page = replace(self._page, is_breaking=True)
             return [Cancel()]

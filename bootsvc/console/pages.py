@@ -87,12 +87,16 @@ class WorkPage:
         log: the sentences so far, oldest first.
         at: how far it is; None where nothing is counted.
         is_breaking: a person asked to break it off.
+        keys: what keys do meanwhile, as a sentence.
+        is_breakable: it can be asked to break off.
     """
 
     title: str
     log: tuple[str, ...] = ()
     at: Progress | Wait | None = None
     is_breaking: bool = False
+    keys: str = texts.MAY_BREAK_OFF
+    is_breakable: bool = True
 
 
 @dataclass(frozen=True)
@@ -346,8 +350,8 @@ def _work(page: WorkPage, width: int) -> list[str]:
     lines = _title(page.title, width)
     lines += _folded(page.log, width)
     lines += at_work(page.at, width)
-    breaks = texts.BROKEN_OFF_SOON if page.is_breaking else texts.MAY_BREAK_OFF
-    return [*lines, "", *_folded([breaks], width)]
+    keys = texts.BROKEN_OFF_SOON if page.is_breaking else page.keys
+    return [*lines, "", *_folded([keys], width)]
 
 
 def forced_lines(page: ForcedPage, width: int) -> list[str]:

@@ -79,6 +79,8 @@ class ConsoleReporter:
         entries: what is kept as the record of the start.
         listeners: are called with every report, in the thread that works.
         on_progress: called at every step of work and at every decision: whatever hangs makes none.
+        progressed_s: when work last got on, by ``time.monotonic``: a wait is none, nor is a sign
+            of life.
         plan: the works that this start is expected to do, in order (``plan.works_of``).
     """
 
@@ -89,6 +91,7 @@ class ConsoleReporter:
         self.entries: list[dict[str, object]] = []
         self.listeners: list[Callable[[Report], None]] = [PlainLines()]
         self.plan: tuple[str, ...] = ()
+        self.progressed_s = time.monotonic()
         self._phase = 0
         self._work = ""
         self._total = 0
@@ -98,13 +101,14 @@ class ConsoleReporter:
 
     def stage(self, name: str, **facts: object) -> None:
         """A phase of work begins."""
+        self.progressed_s = time.monotonic()
         self.entries.append({"at_s": round(_since_kernel_start_s(), 3), "stage": name, **facts})
         self._tell(Staged(name, facts))
 
     def begin(self, work: str, total: int) -> None:
         """Work on ``total`` bytes begins."""
         self._work, self._total, self._done = work, total, 0
-        self._began = self._told = time.monotonic()
+        self._began = self._told = self.progressed_s = time.monotonic()
         self._phase = next_phase(self.plan, self._phase, work)
 
     def tick(self, count: int) -> None:
@@ -112,6 +116,8 @@ class ConsoleReporter:
         self.on_progress()
         self._done = min(self._done + count, self._total)
         now = time.monotonic()
+        if count:
+            self.progressed_s = now
         if self._work and now - self._told >= TOLD_INTERVAL_S:
             self._told = now
             self._tell(self._progress(now))

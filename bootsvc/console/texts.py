@@ -133,13 +133,15 @@ HOLD_FIRST = "the console is not open yet: hold it first"
 NOTHING_TO_BREAK_OFF = "there is nothing to break off"
 BROKEN_OFF_SOON = "Breaking off as soon as that is safe ..."
 MAY_BREAK_OFF = "q breaks it off where that is safe"
+SHELL_HERE = "exit leaves the shell and comes back here"
+SHELL_ELSEWHERE = "{name} has the shell. Keys are not heard here until it is left."
 OPENED = "Console: keys typed before this line were not heard."
 CLOSED_IDLE = "Nobody answered for {idle}; the start goes on."
 FORCED_TITLE = "An update is being installed. Please wait, and leave the machine switched on."
 FORCED_NO_KEYS = "This screen is locked until the update is done; keys are not heard."
 FORCED_RELEASE = (
-    "Without any progress for {limit} the machine restarts; if that does not help it goes back to "
-    "the version it had."
+    "Without any progress for {limit} the lock ends, or the machine's watchdog (if it has one) "
+    "restarts it; if that does not help it goes back to the version it had."
 )
 FORCED_SAFE = "If the power fails nothing is lost: the next start goes on by itself."
 

@@ -25,7 +25,7 @@ def check_locks(initramfs: Path, grub_password: str) -> None:
         SettingsError: the updater gives nobody a shell, but anybody could at GRUB's command line.
         ToolError: the initramfs cannot be unpacked here.
     """
-    if grub_password or not is_locked(initramfs):
+    if grub_password or not is_locked(initramfs.read_bytes(), str(initramfs)):
         return
     raise SettingsError(
         f"{initramfs}: the updater locks its console, but GRUB's editor would be open to everybody",
@@ -33,24 +33,42 @@ def check_locks(initramfs: Path, grub_password: str) -> None:
     )
 
 
-def is_locked(initramfs: Path) -> bool:
+def check_keeps_lock(now: bytes, new: bytes, new_name: str) -> None:
+    """Check that an updater (``new``, an initramfs) which takes the place of a locked one (``now``)
+    is locked as well.
+
+    Raises:
+        SettingsError: it is open to everybody.
+        ToolError: one of them cannot be unpacked here.
+    """
+    if not is_locked(now, "the updater in use") or is_locked(new, new_name):
+        return
+    raise SettingsError(
+        f"{new_name}: its console is open to everybody, that of the updater in use is locked",
+        hint="build it with the console's settings of this machine, or say --allow-unlocked",
+    )
+
+
+def is_locked(initramfs: bytes, called: str) -> bool:
     """Whether the updater in ``initramfs`` locks its console or has its shell switched off.
+
+    Args:
+        called: names it where it cannot be unpacked.
 
     Raises:
         ToolError: it cannot be unpacked here.
     """
     # The builder's word to init; names in an archive have no leading slash and end in a zero.
     name = bytes(NO_SHELL_PATH.relative_to("/")) + b"\0"
-    return name in _unpacked(initramfs)
+    return name in _unpacked(initramfs, called)
 
 
-def _unpacked(initramfs: Path) -> bytes:
-    data = initramfs.read_bytes()
+def _unpacked(data: bytes, called: str) -> bytes:
     for magic, (name, *options) in _UNPACKERS:
         if data.startswith(magic):
             command = [find_tool(name), *options]
             done = subprocess.run(command, input=data, capture_output=True, check=False)
             if done.returncode:
-                raise ToolError(f"{initramfs}: {name} cannot unpack it: is it complete?")
+                raise ToolError(f"{called}: {name} cannot unpack it: is it complete?")
             return done.stdout
     return data

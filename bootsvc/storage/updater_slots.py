@@ -153,6 +153,17 @@ class SlotStore:
                 return kernel_release(self._read(entry.cluster, min(entry.size, 64 * 1024)))
         raise FormatError(f"slot {slot} is empty: it has no {KERNEL}")
 
+    def initramfs(self, slot: str) -> bytes:
+        """The slot's initramfs as it stands, unverified.
+
+        Raises:
+            FormatError: the slot has none.
+        """
+        for entry in self._entries(slot):
+            if entry.name == INITRAMFS:
+                return self._file(entry)
+        raise FormatError(f"slot {slot} is empty: it has no {INITRAMFS}")
+
     def write(self, slot: str, kernel: bytes, initramfs: bytes, tick: Tick = no_tick) -> None:
         """Fill ``slot``, which must not be the proven one; see the order above (1 to 4).
 

@@ -68,6 +68,8 @@ class Machine:
         network: user-mode network with DHCP (the guest reaches out; nobody reaches in).
         updater_port: the lab is connected to the updater's console (`updater_port`). A start then
             takes 0.3 s longer, in which the updater looks for what the lab has sent.
+        screen: a VGA card and a keyboard, for `screen.Screen`; "ps2" and "usb" name the keyboard
+            that is plugged in. The kernel writes there if one of its consoles is tty0.
         extra: further QEMU options, as given.
     """
 
@@ -87,6 +89,7 @@ class Machine:
     rng: bool = True
     network: bool = False
     updater_port: bool = False
+    screen: Literal["ps2", "usb"] | None = None
     extra: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -263,6 +266,10 @@ def _device_options(machine: Machine) -> list[str]:
         options += ["-device", "virtio-rng-pci,rng=rng"]
     if machine.network:
         options += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"]
+    if machine.screen is not None:
+        options += ["-device", "VGA"]
+    if machine.screen == "usb":
+        options += ["-device", "qemu-xhci,id=xhci", "-device", "usb-kbd,bus=xhci.0"]
     if any(drive.bus == "sata" for drive in machine.drives):
         options += ["-device", "ahci,id=ahci"]
     return options
@@ -276,7 +283,7 @@ def compose(machine: Machine, wiring: Wiring, *, accel: str, name: str = "lab") 
         name: shown in the process list.
     """
     command = _board_options(machine, accel, name)
-    # Nobody looks at a screen.
+    # Nobody looks at a window; a screen that the machine has can be read all the same.
     command += ["-display", "none"]
     # QMP: control. The chardevs use file descriptors that were connected before QEMU started.
     command += ["-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}"]
@@ -320,7 +327,9 @@ def _board_options(machine: Machine, accel: str, name: str) -> list[str]:
     command += ["-name", f"{name},debug-threads=on"]
     # No devices and no settings but those named here: the same machine on every host.
     command += ["-nodefaults", "-no-user-config"]
-    command += ["-machine", f"{machine.machine_type}{graphics}"]
+    # Every board has a PS/2 keyboard, but for one that is to be used with another.
+    ps2 = ",i8042=off" if machine.screen == "usb" else ""
+    command += ["-machine", f"{machine.machine_type}{graphics}{ps2}"]
     # Never "kvm:tcg": it takes a KVM that opens but does not run (see accel.py).
     command += ["-accel", accel]
     command += ["-cpu", machine.cpu]

@@ -177,7 +177,7 @@ class Subject:
     def put(self, area: str, image: Path) -> None:
         """Write ``image`` into an area while the machine is off."""
         _, size = self._partitions[f"bootsvc-{area}"]
-        content, footer = _parts_of(image)
+        content, footer = parts_of(image)
         self.damage(f"bootsvc-{area}", 0, read_range(image, 0, content))
         at = image.stat().st_size - footer
         self.damage(f"bootsvc-{area}", size - footer, read_range(image, at, footer))
@@ -255,7 +255,7 @@ class Subject:
     def holds(self, name: str, image: Path) -> bool:
         """Whether an area begins with the bytes of ``image`` and ends with its footer."""
         start, size = self._partitions[f"bootsvc-{name}"]
-        content, footer = _parts_of(image)
+        content, footer = parts_of(image)
         total = image.stat().st_size
         return sha256_range(self.disk, start, content) == sha256_range(
             image, 0, content
@@ -281,7 +281,7 @@ def machine_for(disk: Path, *, base: Machine | None = None) -> Machine:
     return replace(base or Machine(), drives=(Drive(disk),))
 
 
-def _parts_of(image: Path) -> tuple[int, int]:
+def parts_of(image: Path) -> tuple[int, int]:
     """Size of an image file's content and of its footer, in bytes."""
     locator = read_range(image, image.stat().st_size - 4096, 4096)
     manifest_size, content, tree_size = struct.unpack_from("<IQQ", locator, 12)

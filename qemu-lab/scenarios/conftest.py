@@ -28,8 +28,9 @@ def probe(lab: Lab) -> ProbeMaker:
     """Makes a machine with a probe image on its disk, switched off.
 
     Arguments: the first image; ``update``: the image to be staged; ``confirmed``, ``options``:
-    see ``products.lab_disk``; ``base``: hardware beside the disk; ``direct``: QEMU starts the
-    updater itself, some seconds quicker than firmware and boot loader.
+    see ``products.lab_disk``; ``base``: hardware beside the disk; ``by_boot_loader``: the disk's
+    own boot loader starts the updater, as on a real machine. Otherwise QEMU does, some seconds
+    quicker, unless ``base`` has a firmware of its own.
     """
 
     def make(
@@ -39,7 +40,7 @@ def probe(lab: Lab) -> ProbeMaker:
         confirmed: bool = True,
         options: str = "",
         base: Machine | None = None,
-        direct: bool = False,
+        by_boot_loader: bool = False,
     ) -> Subject:
         disk = products.lab_disk(
             lab.directory / "disk.img",
@@ -49,7 +50,7 @@ def probe(lab: Lab) -> ProbeMaker:
             options=options,
         )
         machine = machine_for(disk, base=base)
-        if direct:
+        if not by_boot_loader and machine.firmware is None:
             machine = replace(
                 machine,
                 kernel=products.kernel(first.kernel).vmlinuz,

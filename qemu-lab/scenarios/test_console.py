@@ -14,7 +14,7 @@ from qemu_lab.subject import ProbeMaker, Subject
 
 pytestmark = pytest.mark.vm
 
-V1, V2 = ProbeImage(1), ProbeImage(2)
+V1 = ProbeImage(1)
 KNOCK = "press a key within"
 MENU = "Choice [1]: "
 BOOT_S = 180.0
@@ -25,9 +25,9 @@ NARROW_VT100 = "\x1b[50;40R"
 """What a VT100 of 40 columns says when it is asked where its cursor ends up."""
 
 
-def direct(probe: ProbeMaker, *options: str, update: ProbeImage | None = None) -> Subject:
+def direct(probe: ProbeMaker, *options: str) -> Subject:
     """A machine whose updater QEMU starts itself: no firmware, no boot loader, no kernel log."""
-    return probe(V1, update=update, options=" ".join(("quiet", *options)), direct=True)
+    return probe(V1, options=" ".join(("quiet", *options)))
 
 
 def knock(machine: Subject, key: str = "x") -> None:
@@ -186,30 +186,3 @@ def test_a_machine_without_a_disk_opens_its_console(lab: Lab) -> None:
     time.sleep(1.5)
     vm.console.send("power-off\r")
     vm.wait_off(ANSWER_S)
-
-
-def test_a_forced_update_shows_its_progress_and_no_key_stops_it(probe: ProbeMaker) -> None:
-    machine = direct(probe, WAITING, "bootsvc.console_locked_while_updating=on", update=V2)
-    machine.power_on()
-    machine.runs(1)
-    machine.stage()
-    machine.restart()
-    console = machine.vm.console
-    console.wait_for_text("An update is being installed.", BOOT_S)
-    console.wait_for(Stage.COPY, ANSWER_S)
-    console.send("q\x03")
-    console.wait_for_text("locked: an update is being installed, and no key stops it", ANSWER_S)
-    machine.runs(2, trial=True)
-
-
-def test_the_machines_own_screen_shows_what_the_serial_line_shows(probe: ProbeMaker) -> None:
-    machine = direct(probe, WAITING, "console=tty0 console=ttyS0")
-    machine.power_on()
-    knock(machine)
-    menu(machine)
-    with machine.vm.console.expecting(Bad.RESCUE_SHELL):
-        machine.vm.console.send("shell\r")
-        machine.vm.console.wait_for_bad(Bad.RESCUE_SHELL, ANSWER_S)
-        machine.vm.console.send("cat /dev/vcs1; echo\n")
-        machine.vm.console.wait_for_text("q breaks it off where that is safe", ANSWER_S)
-    machine.power_cut()

@@ -49,7 +49,7 @@ def test_a_machine_is_itself_in_every_version_and_keeps_what_a_confirmed_trial_c
     probe: ProbeMaker,
 ) -> None:
     """Back end: switch_root."""
-    machine = probe(V1, update=V2, direct=True)
+    machine = probe(V1, update=V2)
     machine.power_on()
     machine.runs(1)
     machine_id = machine.shell("cat /etc/machine-id")
@@ -68,7 +68,7 @@ def test_a_machine_is_itself_in_every_version_and_keeps_what_a_confirmed_trial_c
 
 def test_what_a_trial_changed_is_gone_when_it_was_thrown_back(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
-    machine = probe(V1, update=V2, options="bootsvc.tries=1", direct=True)
+    machine = probe(V1, update=V2, options="bootsvc.tries=1")
     machine.power_on()
     machine.runs(1)
     machine_id = machine.shell("cat /etc/machine-id")
@@ -90,7 +90,7 @@ def test_what_a_trial_changed_is_gone_when_it_was_thrown_back(probe: ProbeMaker)
 
 def test_a_kept_overlay_belongs_to_one_version_and_comes_back_with_it(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
-    machine = probe(V1_KEPT, update=V2_KEPT, direct=True)
+    machine = probe(V1_KEPT, update=V2_KEPT)
     machine.power_on()
     machine.runs(1)
     machine.shell("echo mine >/var/note && sync")
@@ -195,7 +195,7 @@ def test_with_a_damaged_data_partition_the_machine_starts_with_an_alarm_and_upda
     probe: ProbeMaker,
 ) -> None:
     """Back end: switch_root. The superblock of data is overwritten."""
-    machine = probe(V1_KEPT, update=V2_KEPT, direct=True)
+    machine = probe(V1_KEPT, update=V2_KEPT)
     machine.damage("bootsvc-data", 0, os.urandom(4096))
     machine.power_on()
     machine.vm.console.wait_for_text("ALARM data partition", 90)
@@ -213,7 +213,7 @@ def test_with_a_full_data_partition_the_machine_starts_with_an_alarm_and_updates
     probe: ProbeMaker,
 ) -> None:
     """Back end: switch_root. Not one more block fits into data."""
-    machine = probe(V1, update=V2, direct=True)
+    machine = probe(V1, update=V2)
     machine.power_on()
     machine.runs(1)
     machine_id = machine.shell("cat /etc/machine-id")
@@ -240,7 +240,7 @@ def test_without_python_a_trial_is_not_tried_and_the_backups_system_cannot_confi
     probe: ProbeMaker,
 ) -> None:
     """Back end: switch_root, by the updater's shell alone while Python is away."""
-    machine = probe(V1, update=V2, options="bootsvc.break=nobody")
+    machine = probe(V1, update=V2, options="bootsvc.break=nobody", by_boot_loader=True)
     machine.power_on()
     machine.runs(1)
     update_to_trial(machine, 2)

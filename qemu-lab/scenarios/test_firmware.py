@@ -69,7 +69,7 @@ def choose(subject: Subject, steps: int) -> None:
 
 @FIRMWARES
 def test_one_disk_starts_by_either_firmware(probe: ProbeMaker, base: Machine) -> None:
-    subject = probe(V1, base=base)
+    subject = probe(V1, base=base, by_boot_loader=True)
     subject.power_on()
     subject.runs(1)
     assert slot(subject) == "a"
@@ -94,7 +94,8 @@ def test_a_disk_with_4096_byte_sectors_starts_by_uefi(lab: Lab) -> None:
     assert vm.port.wait_hello(BOOT_S)["version"] == "1"
     vm.port.run("[ ! -s /run/bootsvc/alarms ]")
     # The OS writes the slots of such a disk, too: here with the image's own kernel and initrd.
-    vm.port.run("bootsvc updater stage /boot/vmlinuz-* /boot/initrd*", 180.0)
+    stage = "bootsvc updater stage --allow-unlocked"  # this OS has no zstd to look into it
+    vm.port.run(f"{stage} /boot/vmlinuz-* /boot/initrd*", 180.0)
     status = vm.port.run("bootsvc updater status", 120.0)
     assert "next start    slot b, once" in status
     assert "slot b        whole" in status
@@ -110,11 +111,12 @@ def test_a_good_new_updater_is_tried_once_and_kept(
     (files / "updater.img").write_bytes(updater().read_bytes())
     medium = lab.directory / "files.squashfs"
     run(["mksquashfs", str(files), str(medium), "-noappend", "-quiet", "-noD"])
-    subject = probe(V1, base=base, update=medium)
+    subject = probe(V1, base=base, update=medium, by_boot_loader=True)
     subject.power_on()
     subject.runs(1)
     subject.shell("mkdir -p /tmp/new && mount -t squashfs /dev/vdb /tmp/new")
-    told = subject.command("updater stage /tmp/new/vmlinuz /tmp/new/updater.img", 180.0)
+    stage = "updater stage --allow-unlocked /tmp/new/vmlinuz /tmp/new/updater.img"
+    told = subject.command(stage, 180.0)
     assert "slot b holds the new updater" in told
     subject.restart()
     subject.vm.console.wait_for_text("slot b is tried, this once", MENU_S)
@@ -134,7 +136,7 @@ def test_a_new_updater_that_panics_gives_way_to_the_old_one_by_itself(
 ) -> None:
     bad = lab.directory / "bad.img"
     bad.write_bytes(b"070701" + bytes(4096))
-    subject = probe(V1, base=base)
+    subject = probe(V1, base=base, by_boot_loader=True)
     stage_from_outside(subject, kernel(), bad)
     subject.power_on()
     subject.vm.console.wait_for_text("slot b is tried, this once", MENU_S)
@@ -146,7 +148,7 @@ def test_a_new_updater_that_panics_gives_way_to_the_old_one_by_itself(
 
 
 def test_a_new_updater_that_nobody_confirms_is_tried_only_once(probe: ProbeMaker) -> None:
-    subject = probe(V1)
+    subject = probe(V1, by_boot_loader=True)
     stage_from_outside(subject, kernel(), updater())
     subject.power_on()
     subject.runs(1)
@@ -158,7 +160,7 @@ def test_a_new_updater_that_nobody_confirms_is_tried_only_once(probe: ProbeMaker
 
 @FIRMWARES
 def test_a_damaged_slot_falls_through_to_the_other(probe: ProbeMaker, base: Machine) -> None:
-    subject = probe(V1, base=base)
+    subject = probe(V1, base=base, by_boot_loader=True)
     stage_from_outside(subject, kernel(), updater())
     # The mark of the try goes: only the damage brings the other slot.
     subject.change_boot_options("try=b\ntried=\n", "try=\ntried=b\n")
@@ -170,7 +172,7 @@ def test_a_damaged_slot_falls_through_to_the_other(probe: ProbeMaker, base: Mach
 
 
 def test_damaged_marks_mean_the_proven_slot(probe: ProbeMaker) -> None:
-    subject = probe(V1)
+    subject = probe(V1, by_boot_loader=True)
     stage_from_outside(subject, kernel(), updater())
     damage_file(subject, b"# GRUB Environment Block\ntry=b")
     subject.power_on()
@@ -179,7 +181,7 @@ def test_damaged_marks_mean_the_proven_slot(probe: ProbeMaker) -> None:
 
 
 def test_the_rescue_entry_starts_an_image_without_the_updater(probe: ProbeMaker) -> None:
-    subject = probe(V1)
+    subject = probe(V1, by_boot_loader=True)
     subject.change_boot_options("set timeout=0", "set timeout=9")
     before = subject.status_partition()
     subject.power_on()

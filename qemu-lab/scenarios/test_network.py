@@ -37,7 +37,7 @@ def told_to_install(probe: ProbeMaker, server: ImageServer, options: str = "") -
     """A machine with version 1 whose every start is told to install version 2."""
     source = server.url("v2.bimg", GUEST_SEES)
     told = f"bootsvc.install={source} {NOTICED} {options}"
-    return probe(V1, options=told, base=ONLINE, direct=True)
+    return probe(V1, options=told, base=ONLINE)
 
 
 def test_an_image_is_fetched_installed_and_fetched_no_more(

@@ -15,7 +15,7 @@ V1_KEXEC, V2_KEXEC = ProbeImage(1, method="kexec"), ProbeImage(2, method="kexec"
 def test_a_new_machine_installs_its_first_image_and_fills_the_backup_once_it_is_confirmed(
     probe: ProbeMaker,
 ) -> None:
-    machine = probe(V1, confirmed=False)
+    machine = probe(V1, confirmed=False, by_boot_loader=True)
     machine.power_on()
     machine.runs(1, trial=True)
     assert machine.status()["phase"] == "trial"
@@ -31,7 +31,7 @@ def test_a_new_machine_installs_its_first_image_and_fills_the_backup_once_it_is_
 
 
 def test_an_update_is_staged_copied_tried_and_confirmed_in_128_mib(probe: ProbeMaker) -> None:
-    machine = probe(V1, update=V2, base=Machine(memory_mib=128))
+    machine = probe(V1, update=V2, base=Machine(memory_mib=128), by_boot_loader=True)
     machine.power_on()
     machine.runs(1)
     machine.stage()
@@ -51,7 +51,7 @@ def test_an_update_is_staged_copied_tried_and_confirmed_in_128_mib(probe: ProbeM
 
 
 def test_an_update_by_kexec_starts_the_new_images_own_kernel(probe: ProbeMaker) -> None:
-    machine = probe(V1_KEXEC, update=V2_KEXEC)
+    machine = probe(V1_KEXEC, update=V2_KEXEC, by_boot_loader=True)
     machine.power_on()
     machine.wait(Stage.OS_KERNEL)
     machine.runs(1)
@@ -68,7 +68,7 @@ def test_an_update_by_kexec_starts_the_new_images_own_kernel(probe: ProbeMaker) 
 
 
 def test_an_operator_goes_back_to_the_former_version(probe: ProbeMaker) -> None:
-    machine = probe(V1, update=V2)
+    machine = probe(V1, update=V2, by_boot_loader=True)
     machine.power_on()
     machine.runs(1)
     machine.stage()

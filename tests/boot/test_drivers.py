@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bootsvc.boot.drivers import SETTLE_S, wake_new_hardware
+from bootsvc.boot.drivers import SETTLE_S, LateKeyboards, wake_new_hardware
 
 
 class Hardware:
@@ -58,3 +58,25 @@ def test_a_machine_without_these_files_is_none_to_stumble_over(tmp_path: Path) -
     hardware.sys_bus.rmdir()
     hardware.wake()
     assert hardware.ran == []
+
+
+def test_a_usb_keyboard_that_shows_itself_late_gets_its_drivers_once(tmp_path: Path) -> None:
+    hardware = Hardware(tmp_path)
+    tried = tmp_path / "aliases"
+    tried.write_text("pci:v00008086\nusb:v1p1ic03isc01in00\n")
+    hardware.add("usb", "1-1:1.0", "usb:v1p1ic03isc01in00")  # init found this one
+    keyboards = LateKeyboards(hardware.sys_bus, tried, hardware.run)
+    keyboards.look()
+    assert hardware.ran == []
+    hardware.add("usb", "1-2:1.0", "usb:v2p2ic03isc01in00")
+    hardware.add("usb", "1-3:1.0", "usb:v3p3ic08isc06in00")  # a stick can wait
+    keyboards.look()
+    keyboards.look()
+    hardware.add("hid", "0003:0002:0002.0001", "hid:b0003g0001v2p2")
+    keyboards.look()
+    keyboards.look()
+    modprobe = ["modprobe", "-a", "-q", "-b", "--"]
+    assert hardware.ran == [
+        [*modprobe, "usb:v2p2ic03isc01in00"],
+        [*modprobe, "hid:b0003g0001v2p2"],
+    ]

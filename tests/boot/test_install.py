@@ -57,6 +57,7 @@ class Starting:
         self.said: list[str] = []
         self.settings = Settings(disk_wait_s=0)
         self.looks = 0
+        self.begun = 0
         self.knocked_after: int | None = None
 
     def __call__(self, source: str = "") -> Fetched | None:
@@ -70,8 +71,12 @@ class Starting:
                 self.settings,
                 self.reporter,
                 self.is_knocked,
+                self.begin,
                 self.wire,
             )
+
+    def begin(self) -> None:
+        self.begun += 1
 
     def is_knocked(self) -> bool:
         self.looks += 1
@@ -173,6 +178,32 @@ def test_an_image_on_another_disk_needs_no_network(start: Starting, tmp_path: Pa
     path.write_bytes(V3.as_file())
     assert start(str(path)) is not None
     assert start.wire.calls == ["down"]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [Faults(rate=2000), Faults(stall_after=0)],
+    ids=["a few bytes, again and again", "silence"],
+)
+def test_a_server_that_only_seems_alive_does_not_keep_the_machine(
+    start: Starting, faults: Faults
+) -> None:
+    start.settings = Settings(forced_lock_s=1)
+    start.server.faults = faults
+    assert start() is None
+    assert "ALARM bootsvc.install: no progress for 1 s; the start goes on without it" in start.text
+    assert start.wire.calls[-1] == "down"
+    assert (start.bench.status.phase, start.bench.status.request) == (Phase.IDLE, Request.NONE)
+    start.server.faults = Faults()
+    assert start() is not None, "the next start fetches the rest"
+    assert start.begun >= 1
+
+
+def test_only_a_fetch_that_begins_locks_a_screen(start: Starting) -> None:
+    start(start.server.url("v2.bimg"))
+    assert start.begun == 0
+    start()
+    assert start.begun == 1
 
 
 def test_somebody_at_the_console_is_not_kept_waiting(start: Starting) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bootsvc.disk.create import DiskContents, create_disk
 from bootsvc.disk.partition import plan
 from bootsvc.os_side import updater_slots
 from bootsvc.os_side.updater_slots import UpdaterReport, slots_on
+from bootsvc.settings import NO_SHELL_PATH
 from bootsvc.storage.device import DirectDevice, Window
 from bootsvc.storage.disk import open_disk
 from bootsvc.storage.updater_slots import Marks, SlotStore
@@ -170,6 +172,53 @@ def test_a_file_without_end_is_not_read_to_its_end(updater: Updater) -> None:
     assert outcome.code == ExitCode.DISK
     assert "/dev/zero: larger than the whole ESP" in outcome.err
     assert updater.disk.read_bytes() == before
+
+
+def lock(data: bytes) -> bytes:
+    """``data`` as the initramfs of an updater whose console is locked."""
+    return data + str(NO_SHELL_PATH.relative_to("/")).encode() + b"\0"
+
+
+def test_a_locked_machine_gets_no_updater_that_is_open_to_everybody(updater: Updater) -> None:
+    path = updater.paths[1]
+    path.write_bytes(lock(initramfs(2)))
+    updater.started_from("a")
+    assert updater("stage", *updater.paths).code == ExitCode.OK
+    updater.tries()
+    updater.started_from("b")
+    assert updater("confirm").code == ExitCode.OK
+    before = updater.disk.read_bytes()
+
+    path.write_bytes(initramfs(3))
+    refused = updater("stage", *updater.paths)
+    assert refused.code == ExitCode.SETTINGS
+    assert f"{path}: its console is open to everybody" in refused.err
+    assert "--allow-unlocked" in refused.err
+    assert updater.disk.read_bytes() == before
+
+    path.write_bytes(lock(initramfs(4)))
+    assert updater("stage", *updater.paths).code == ExitCode.OK
+    path.write_bytes(initramfs(3))
+    assert updater("stage", "--allow-unlocked", *updater.paths).code == ExitCode.OK
+
+
+def test_where_the_lock_cannot_be_told_nothing_is_staged_without_the_word(
+    updater: Updater, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = subprocess.run(["zstd", "-q"], input=initramfs(2), capture_output=True, check=True)
+    updater.paths[1].write_bytes(packed.stdout)
+    updater.started_from("a")
+    assert updater("stage", *updater.paths).code == ExitCode.OK
+    updater.tries()
+    updater.started_from("b")
+    assert updater("confirm").code == ExitCode.OK
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    refused = updater("stage", *updater.paths)
+    assert refused.code == ExitCode.TOOL
+    assert (
+        "whether the updater in use is locked cannot be told: zstd is not installed" in refused.err
+    )
+    assert updater("stage", "--allow-unlocked", *updater.paths).code == ExitCode.OK
 
 
 def test_a_system_that_no_slot_started_can_confirm_none(updater: Updater) -> None:

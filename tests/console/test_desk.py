@@ -319,6 +319,53 @@ def test_a_forced_setting_locks_no_start_without_work(console: Opener) -> None:
     assert opened.desk.is_knocked_at(opened.runner)
 
 
+def test_a_forced_update_that_is_fetched_is_locked_from_its_beginning_to_its_end(
+    console: Opener,
+) -> None:
+    opened = console(settings=Settings(console_wait_s=1, console_locked_while_updating=True))
+    assert not opened.desk.is_knocked_at(opened.runner)
+    opened.desk.begin_update()
+    opened.typist.types("x")
+    time.sleep(0.6)
+    opened.desk.look()
+    assert not opened.desk.is_wanted
+    opened.desk.unlock()
+    opened.typist.types("x")
+    time.sleep(0.6)
+    opened.desk.look()
+    assert opened.desk.is_wanted
+
+
+def test_an_update_that_is_not_forced_locks_nothing(console: Opener) -> None:
+    opened = console()
+    assert not opened.desk.is_knocked_at(opened.runner)
+    opened.desk.begin_update()
+    opened.typist.types("x")
+    time.sleep(0.6)
+    opened.desk.look()
+    assert opened.desk.is_wanted
+
+
+def test_a_keyboard_that_is_found_while_a_key_is_waited_for_is_woken(
+    console: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr(
+        "bootsvc.boot.drivers.LateKeyboards.look", lambda _: looks.append(time.monotonic())
+    )
+    opened = console()
+    assert not opened.desk.is_knocked_at(opened.runner)
+    waited = len(looks)
+    assert waited >= 2
+    time.sleep(0.6)
+    opened.desk.look()
+    assert len(looks) == waited + 1, "also while the start works"
+    opened.open()
+    opened.chooses("go-on\r")
+    opened.ends()
+    assert len(looks) >= waited + 3, "and in the open console"
+
+
 def test_an_ordinary_start_imports_nothing_of_the_open_console() -> None:
     code = "import sys, bootsvc.updater; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

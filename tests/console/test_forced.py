@@ -15,7 +15,7 @@ def test_progress_is_drawn_once_a_second_and_what_is_said_at_once() -> None:
     screen = ForcedScreen(terminal, 600)
     first = typist.sees("goes back to the version it had.")
     assert "An update is being installed. Please wait" in first
-    assert "Without any progress for 10 min the machine restarts" in first
+    assert "Without any progress for 10 min the lock ends" in first
     assert "cancel" not in first
     for tenth in range(25):
         screen(Progress("copy", tenth * MIB, 64 * MIB, tenth / 10, 5, 6))

@@ -96,12 +96,12 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return made
 
 
-def no_shell(_: FrontEnd) -> None:
+def no_shell(_: FrontEnd, __: Callable[[], None]) -> None:
     raise AssertionError("nobody asked for a shell")
 
 
 def loop_on(bench: Bench, idle_s: float | None = 30.0) -> Loop:
-    return Loop(bench.session, idle_s=idle_s, shell=no_shell)
+    return Loop(bench.session, idle_s=idle_s, shell=no_shell, waited=bench.session.watchdog.feed)
 
 
 def test_everybody_sees_what_one_of_them_does(bench: Bench, scripts: Callable[..., Script]) -> None:
@@ -119,6 +119,30 @@ def test_everybody_sees_what_one_of_them_does(bench: Bench, scripts: Callable[..
     assert ended.outcome.is_done
     told = [event for event in other.told if isinstance(event, Told)]
     assert [one.facts.area("backup").check for one in told] == ["footed", "verified", "verified"]
+
+
+def test_while_one_has_the_shell_the_others_are_answered_and_break_nothing_off(
+    bench: Bench, scripts: Callable[..., Script]
+) -> None:
+    waited: list[int] = []
+    looks: list[int] = []
+
+    def shell(front_end: FrontEnd, looked: Callable[[], None]) -> None:
+        assert front_end is one
+        for _ in range(3):
+            looks.append(1)
+            looked()
+        assert one.pieces, "the line that the shell has is not read"
+
+    one = scripts("ttyS0", [Perform("shell")], [Cancel()], [GO_ON])
+    other = scripts("port", [], [Ask("7")], [Perform("reboot")], [Cancel()])
+    loop = Loop(bench.session, idle_s=30.0, shell=shell, waited=lambda: waited.append(len(looks)))
+    assert loop.run([one, other]).then is Then.GO_ON
+    assert {1, 2, 3} <= set(waited), "a shell is no hang"
+    assert Refused(Perform("reboot"), "another action is under way") in other.told
+    assert any(isinstance(event, Told) and event.tag == "7" for event in other.told)
+    ended = next(event for event in other.told if isinstance(event, Ended))
+    assert (ended.command.name, ended.outcome.is_done) == ("shell", True)
 
 
 def test_only_one_action_runs_at_a_time_and_it_can_be_broken_off(

@@ -46,7 +46,8 @@ FETCH = Action("install", "Install", "Fetches.", (Argument("source", "Where from
 LOSE = Action("restore", "Restore", "Copies.", loses="Primary.", word="RESTORE")
 NEVER = Action("roll-back", "Roll back", "Goes back.", refusal=lambda _: "There is nothing.")
 GO_ON = Action("go-on", "Go on", "Leaves.")
-TABLE = (GO_ON, LOOK, LOSE, NEVER, FETCH)
+SHELL = Action("shell", "Shell", "Opens one.")
+TABLE = (GO_ON, LOOK, LOSE, NEVER, FETCH, SHELL)
 
 
 def menu(gate: Gate | None = None) -> Menu:
@@ -308,3 +309,19 @@ def test_whatever_is_typed_every_page_can_be_shown_and_no_word_is_made_up(
             page = at.page(0.0)
             assert render(page, HEALTHY, 40)
             assert prompt(page)
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        ("tty0", "tty0 has the shell. Keys are not heard here until it is left."),
+        ("ttyS0", "exit leaves the shell and comes back here"),
+    ],
+)
+def test_a_shell_is_not_broken_off_and_no_screen_says_so(by: str, words: str) -> None:
+    at = menu()
+    at.hear(Began(Perform("shell"), by))
+    assert at.key("q", 0.0) == []
+    lines = render(at.page(0.0), HEALTHY, 80)
+    assert words in lines
+    assert not any("q breaks it off" in line or "Breaking off" in line for line in lines)

@@ -196,3 +196,17 @@ def test_every_step_of_work_and_every_decision_is_progress(
     said.decided(Boot(Area.PRIMARY))
     assert len(heard) == 3
     assert capsys.readouterr().out
+
+
+def test_a_wait_and_a_sign_of_life_are_no_progress(time: Time) -> None:
+    reporter = ConsoleReporter()
+    reporter.begin("copy", 100)
+    begun_s = reporter.progressed_s
+    looked = reporter.wait("the server", 30, "it is asked anew")
+    time.now_s += 7
+    looked()
+    reporter.tick(0)
+    reporter.say("still there")
+    assert reporter.progressed_s == begun_s
+    reporter.tick(1)
+    assert reporter.progressed_s == begun_s + 7

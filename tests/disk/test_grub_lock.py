@@ -50,8 +50,8 @@ def archive(tmp_path: Path) -> MakeArchive:
 def test_the_builders_word_is_found_however_the_archive_is_packed(
     archive: MakeArchive, method: str
 ) -> None:
-    assert is_locked(archive(locked=True, method=method))
-    assert not is_locked(archive(locked=False, method=method))
+    assert is_locked(archive(locked=True, method=method).read_bytes(), "one")
+    assert not is_locked(archive(locked=False, method=method).read_bytes(), "another")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -56,12 +56,12 @@ class Updater:
             self.lab.detach()
 
     def _run(self) -> None:
-        loop = Loop(self.bench.session, idle_s=60, shell=_no_shell)
+        loop = Loop(self.bench.session, idle_s=60, shell=_no_shell, waited=lambda: None)
         self.then.append(loop.run([self._port]).then)
         self._port.close()
 
 
-def _no_shell(_: FrontEnd) -> None:
+def _no_shell(_: FrontEnd, __: Callable[[], None]) -> None:
     raise AssertionError("a program gets no shell")
 
 

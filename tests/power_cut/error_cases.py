@@ -15,6 +15,8 @@ from tests.power_cut.scenarios import IMAGES, PARTS, AtConsole, Scenario, StageI
 from tests.power_cut.view import look, newest_record
 from tests.power_cut.world import HAND_OVER, first_state
 
+COPIED = ("primary", "backup")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -37,7 +39,8 @@ def cases_of(scenario: Scenario) -> Iterator[Case]:
         sound = start_failing(scenario, state)
         places = places_of(scenario, sound)
         for fault in faults_of(sound.step.log):
-            if not (fault.kind.startswith("flipped") and _is_padding(fault.place)):
+            is_left_out = fault.kind.startswith("flipped") and _is_padding(fault.place)
+            if not is_left_out and not is_no_damage(sound, fault):
                 yield Case(index, sound, fault, places[fault.at])
         if sound.step.is_rest:
             return
@@ -81,6 +84,28 @@ def _is_padding(place: int) -> bool:
     longest = max(len(image.manifest_bytes) for image in IMAGES.values())
     end = PARTS[_role_at(place)].stop - BLOCK_SIZE
     return _role_at(place) != "status" and end - BLOCK_SIZE + longest <= place < end
+
+
+def is_no_damage(start: FailingStart, fault: Fault) -> bool:
+    """Whether a bit flips on the medium to what this very start is going to write there."""
+    if fault.kind != "flipped-medium":
+        return False
+    place, step = fault.place, start.step
+    (was,), (becomes,) = (one.content.read(place, 1) for one in (step.before, step.after))
+    done = [one for one in step.log if not isinstance(one, Marked)][: fault.at]
+    is_written = any(
+        isinstance(one, Written) and one.offset <= place < one.offset + len(one.data)
+        for one in done
+    )
+    return becomes == was ^ 1 and not is_written
+
+
+def given_up_in(scenario: Scenario) -> frozenset[str]:
+    """The images that a technician gives up by his word: installed over, they are owed no more."""
+    record = newest_record(scenario.truth, Snapshot(scenario.base))
+    if record is None or not scenario.is_first or not isinstance(scenario.ask, AtConsole):
+        return frozenset()
+    return frozenset(scenario.truth.name_of(record.identities[area]) for area in COPIED)
 
 
 def cast_of(scenario: Scenario) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from bootsvc.sequence.actions import Boot, Halt
 from bootsvc.units import BLOCK_SIZE
 from tests.power_cut.disk import Marked, Operation, Snapshot, Written
-from tests.power_cut.error_cases import Case, cases_of, cast_of
+from tests.power_cut.error_cases import Case, cases_of, cast_of, given_up_in
 from tests.power_cut.error_oracle import (
     ErrorFacts,
     Forgiving,
@@ -48,9 +48,11 @@ class ErrorWalk:
     _views: dict[tuple[int, Flip | None, range], View] = field(default_factory=dict)
     _proven: frozenset[str] = frozenset()
     _cast: dict[str, str] = field(init=False)
+    _given_up: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self._cast = cast_of(self.scenario)
+        self._given_up = given_up_in(self.scenario)
 
     def run(self, every: int = 1) -> ScenarioErrors:
         """Try every so-many-th fault."""
@@ -89,14 +91,16 @@ class ErrorWalk:
         end = end_of(self.scenario.truth, view, starts=bool(start.step.booted))
         if self.scenario.rotten_until:
             # What was damaged before the scenario began is no news.
-            end = replace(end, primary=end.primary.removesuffix(f", holds {NOBODY}"))
+            altered = f", holds {NOBODY}"
+            primary, backup = (one.removesuffix(altered) for one in (end.primary, end.backup))
+            end = replace(end, primary=primary, backup=backup)
         return end
 
     def story(self, case: Case) -> Iterator[FailingStart | None]:
         """The starts from the fault on, each judged; None where there is no end to them."""
-        self._proven = proven_now(
-            self.scenario.truth, newest_record(self.scenario.truth, case.sound.step.before.content)
-        )
+        truth = self.scenario.truth
+        record = newest_record(truth, case.sound.step.before.content)
+        self._proven = proven_now(truth, record) - self._given_up
         sound = self._facts(case, case.sound)
         start = self._start(case.sound.step.before, case.fault)
         flip = start.flip
@@ -142,7 +146,7 @@ class ErrorWalk:
     def _judge(self, case: Case, facts: ErrorFacts) -> None:
         for clause, seen in judge(facts):
             self._note(clause, case.label(self.scenario), seen)
-        self._proven = proven_now(facts.truth, facts.step.after.record)
+        self._proven = proven_now(facts.truth, facts.step.after.record) - self._given_up
 
     def _judge_end(self, case: Case, end: End, label: str) -> str:
         if end.request != "none":

@@ -53,6 +53,8 @@ def _row(why: str, phases: str, areas: str, *ends: str) -> FallBack:
 FALL_BACKS = (
     _row("a staged image that cannot be read is refused", "IDLE DEGRADED", "staging",
          "IDLE old older BAD", "DEGRADED - older BAD"),
+    _row("a staged image that does not verify is not installed by hand: all stays as it was",
+         "IDLE", "staging", "IDLE old older VALID", "IDLE old older EMPTY halts"),
     _row("a primary that cannot be read when an update is checked is not backed up",
          "IDLE", "primary", "IDLE new older EMPTY"),
     _row("a primary that cannot be read at its start is rotten: the backup takes over",

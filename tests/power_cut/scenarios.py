@@ -576,7 +576,3 @@ SCENARIOS = (
     ),
 )
 BY_NAME = {one.name: one for one in SCENARIOS}
-WITH_IMAGE = tuple(
-    one for one in SCENARIOS if not (isinstance(one.ask, AtConsole) and one.is_first)
-)
-"""The scenarios for disks that fail: all but those in which nothing whole was left before."""

@@ -23,7 +23,14 @@ from bootsvc.sequence.states import Observation
 from bootsvc.storage.disk import disk_on
 from bootsvc.storage.status_store import StatusStore
 from tests.os_side.forgetful import ForgetfulFolder
-from tests.power_cut import disk_errors, failing_start, fall_backs, world
+from tests.power_cut import (
+    disk_errors,
+    error_cases,
+    error_walk,
+    failing_start,
+    fall_backs,
+    world,
+)
 from tests.power_cut.disk import Base, Snapshot, WasRead
 from tests.power_cut.disk_errors import case_of, main, repeat, run_disk_errors
 from tests.power_cut.error_cases import Case, cases_of, cast_of
@@ -39,7 +46,7 @@ from tests.power_cut.failing_disk import (
     faults_of,
 )
 from tests.power_cut.fall_backs import FALL_BACKS, Place, fall_back_of, in_words
-from tests.power_cut.scenarios import BY_NAME, UPDATE, WITH_IMAGE, Scenario
+from tests.power_cut.scenarios import BY_NAME, PARTS, SCENARIOS, UPDATE, Scenario
 
 SECTOR = 512
 
@@ -60,7 +67,7 @@ def test_no_fault_of_a_spread_sample_breaks_a_promise(sample: DiskErrorResults) 
 
 def test_faults_of_every_kind_were_tried_in_every_scenario(sample: DiskErrorResults) -> None:
     assert sample.never_fired == ()
-    assert [one.name for one in sample.scenarios] == [one.name for one in WITH_IMAGE]
+    assert [one.name for one in sample.scenarios] == [one.name for one in SCENARIOS]
     for one in sample.scenarios:
         assert sum(one.faults.values()) >= 3
         assert one.starts > sum(one.faults.values()), "nothing was started after a fault"
@@ -74,7 +81,7 @@ def test_faults_are_not_without_effect(sample: DiskErrorResults) -> None:
     assert without <= {"lost-write", "read-only"}
 
 
-@pytest.mark.parametrize("scenario", WITH_IMAGE, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_each_operation_of_each_start_has_its_faults(scenario: Scenario) -> None:
     cases = list(cases_of(scenario))
     expected = {"IDLE"} if not scenario.copies else {"IDLE", *_phases_of(scenario)}
@@ -280,6 +287,37 @@ def test_a_mistake_in_the_product_is_found_where_the_disk_fails(
     assert broken_by("update", fault_at("update", kind, place)) == set()
     mistake(monkeypatch)
     assert clause in broken_by("update", fault_at("update", kind, place))
+
+
+def test_an_image_that_was_given_up_is_owed_no_more_and_another_one_still_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its first block, written anew, makes the rotten image whole by chance."""
+    name = "install-without-backup"
+    case = fault_at(name, "read-error", Place("INSTALL", "staging"), nth=1)
+    assert broken_by(name, case) == set()
+    monkeypatch.setattr(error_walk, "given_up_in", lambda _: frozenset())
+    assert broken_by(name, case) == {"halts_only_without_image"}
+
+
+def test_what_is_not_verified_is_found_where_nothing_is_left_to_fall_back_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "install-over-nothing"
+    case = fault_at(name, "lost-write", Place("INSTALL", "primary"), nth=1)
+    assert broken_by(name, case) == set()
+    no_read_back(monkeypatch)
+    assert {"record_names_whole_image", "boots_whole_image"} <= broken_by(name, case)
+
+
+def test_a_bit_that_flips_to_what_is_written_there_is_no_damage() -> None:
+    """Primary and backup begin with one altered bit each; the copy puts it right."""
+    name = "install-without-backup"
+    healed = Fault("flipped-medium", 0, PARTS["primary"].start, 1)
+    damage = Fault("flipped-medium", 0, PARTS["primary"].start + 1, 1)
+    start = next(cases_of(BY_NAME[name])).sound
+    assert error_cases.is_no_damage(start, healed)
+    assert not error_cases.is_no_damage(start, damage)
 
 
 def test_a_kernel_that_is_loaded_unchecked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
