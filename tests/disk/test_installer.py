@@ -40,6 +40,7 @@ class Heard:
         self.said: list[str] = []
         self.counted: list[tuple[str, int]] = []
         self.on_progress: Callable[[], None] = lambda: None
+        self.progressed_s = 0.0
 
     def stage(self, name: str, **facts: object) -> None:
         self.said.append(f"{name} {facts}")
