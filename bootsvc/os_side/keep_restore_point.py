@@ -52,7 +52,7 @@ from bootsvc.storage.image_area import (
 )
 from bootsvc.store.add_version import Added, add_version
 from bootsvc.store.block_index import BlockIndex
-from bootsvc.stored_image import open_stored
+from bootsvc.store.stored_image import open_stored
 from bootsvc.transfer.assembly import ZEROS_LEAF
 from bootsvc.transfer.packs import read_all_digests, read_pack
 from bootsvc.trust.keys import PublicKey
@@ -176,7 +176,7 @@ def _write_where_room_is(
     keeping: Keeping,
     show_work: ShowWork,
 ) -> tuple[Added, list[RestorePoint]]:
-    """Write it; where there is no room, the oldest one goes, if room is then certain to be there."""
+    """Write it; where there is no room, the oldest ones go, if that is certain to make enough."""
     removed: list[RestorePoint] = []
     evictable: list[RestorePoint] | None = None
     while True:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +89,12 @@ def usable_data(run_dir: Path) -> Path | None:
     return run_dir / "data" if "BOOTSVC_DATA_USED=1" in facts.splitlines() else None
 
 
+def _empty_catalogue() -> Catalogue:
+    from bootsvc.formats.catalogue import Catalogue
+
+    return Catalogue(ALL)
+
+
 @dataclass(frozen=True)
 class PointStore:
     """The files in data and what they say.
@@ -101,15 +107,9 @@ class PointStore:
 
     objects: FolderObjects
     files: PlainDocuments
-    documents: Mapping[bytes, VersionDocument] = field(default_factory=dict)
-    damaged: Mapping[bytes, str] = field(default_factory=dict)
-    catalogue: Catalogue = field(default_factory=lambda: _empty_catalogue())
-
-
-def _empty_catalogue() -> Catalogue:
-    from bootsvc.formats.catalogue import Catalogue
-
-    return Catalogue(ALL)
+    documents: Mapping[bytes, VersionDocument]
+    damaged: Mapping[bytes, str]
+    catalogue: Catalogue
 
 
 def open_points(data: Path, check_room: Callable[[int], None] = no_tick) -> PointStore:
@@ -370,15 +370,15 @@ def _stored_points(store: PointStore) -> list[RestorePoint]:
         manifest = document.manifest
         points.append(
             RestorePoint(
-                document.locator.total_size,
-                own_size,
-                kept_s,
-                identity,
-                manifest.number,
-                manifest.label,
-                why,
-                _what_is_missing(store.objects, files),
-            )  # fmt: skip
+                size=document.locator.total_size,
+                own_size=own_size,
+                kept_s=kept_s,
+                identity=identity,
+                number=manifest.number,
+                label=manifest.label,
+                why=why,
+                problem=_what_is_missing(store.objects, files),
+            )
         )
     return points
 
