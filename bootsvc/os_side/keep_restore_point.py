@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bootsvc.errors import BootsvcError, ImageError, NoRoomError, StorageError
 from bootsvc.formats.catalogue import (
+    Catalogue,
     CatalogueEntry,
     Mode,
     build_catalogue,
@@ -138,6 +139,7 @@ def keep(
         with show_work("check restore point", there.size) as work:
             problem = problem_of(data, there, keys, work.tick)
         if not problem:
+            _complete_catalogue(data, there, footer, keeping)
             return Kept(there, is_new=False)
     try:
         added, removed = _write_where_room_is(area, footer, leaves, keys, data, keeping, show_work)
@@ -242,6 +244,25 @@ def _index(store: PointStore, leaves: bytes, show_work: ShowWork) -> BlockIndex:
 
 
 def _name(store: PointStore, footer: Footer, added: Added, keeping: Keeping) -> None:
+    catalogue = _with_entry(store, footer, added.stored_size, keeping)
+    store.files.edit(
+        lambda _: {
+            version_key(footer.identity): build_version(added.document),
+            catalogue_key(ALL): build_catalogue(catalogue),
+        }
+    )
+
+
+def _complete_catalogue(data: Path, point: RestorePoint, footer: Footer, keeping: Keeping) -> None:
+    """A power cut may have come between the document and the catalogue."""
+    store = open_points(data)
+    if point.path is None and store.catalogue.entry(footer.identity) is None:
+        catalogue = _with_entry(store, footer, point.own_size, keeping)
+        store.files.edit(lambda _: {catalogue_key(ALL): build_catalogue(catalogue)})
+
+
+def _with_entry(store: PointStore, footer: Footer, stored_size: int, keeping: Keeping) -> Catalogue:
+    """The catalogue with the restore point as its newest."""
     manifest = footer.manifest
     entry = CatalogueEntry(
         identity=footer.identity,
@@ -253,18 +274,12 @@ def _name(store: PointStore, footer: Footer, added: Added, keeping: Keeping) -> 
         published_s=keeping.now_s,
         released_s=0,
         size=manifest.size,
-        stored_size=added.stored_size,
+        stored_size=stored_size,
         notes=manifest.notes,
         why=keeping.why,
     )
     others = tuple(one for one in store.catalogue.versions if one.identity != footer.identity)
-    catalogue = replace(store.catalogue, versions=(*others, entry))
-    store.files.edit(
-        lambda _: {
-            version_key(footer.identity): build_version(added.document),
-            catalogue_key(ALL): build_catalogue(catalogue),
-        }
-    )
+    return replace(store.catalogue, versions=(*others, entry))
 
 
 # --- limits -------------------------------------------------------------------------------------

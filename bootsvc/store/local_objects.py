@@ -209,7 +209,7 @@ class FolderObjects:
         if self._is_tidy:
             return
         folder = self._root / _WRITING
-        folder.mkdir(exist_ok=True)
+        _make_folder(folder)
         for path in folder.iterdir():
             with suppress(FileNotFoundError):
                 if self._is_sole_writer or time.time() - path.stat().st_mtime > _ABANDONED_S:

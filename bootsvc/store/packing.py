@@ -135,6 +135,6 @@ def _content(image: Device, blocks: Sequence[int], page: bytes) -> bytes:
     if leaves_of(content) != page:
         raise AlteredImageError(
             f"{image.name}: a block near block {blocks[0]} differs from its digest",
-            hint="make or fetch the image again; nothing of it was published",
+            hint="make or fetch the image again; nothing names what was stored of it",
         )
     return content
