@@ -12,6 +12,7 @@
     |   |-- ReadBackError          what was read back is not what was written
     |   |-- LayoutError            a partition is missing, doubled or changed
     |   |   `-- SeveralDisksError      several disks have our partitions: nobody may guess
+    |   |-- NoRoomError            a file system has not the room that is needed
     |   |-- NotBootsvcError        not a bootsvc machine, or not clear which disk is meant
     |   |-- DiskBusyError          another program works on the disk and does not end
     |   `-- StatusLostError        no valid copy of the boot-status record
@@ -134,6 +135,10 @@ class LayoutError(StorageError):
 
 class SeveralDisksError(LayoutError):
     """Several disks of this machine have our partitions, and nobody may guess which is meant."""
+
+
+class NoRoomError(StorageError):
+    """A file system has not the room that is needed; nothing was kept."""
 
 
 class NotBootsvcError(StorageError):

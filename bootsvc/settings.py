@@ -62,6 +62,9 @@ class Settings:
         take_test_versions: versions that are published as a test are offered to this machine.
         area_mib: size of each image area of a disk that an installer makes, 0 = a quarter of what
             the disk has, at most 4 GiB.
+        restore_points: so many restore points are kept in data; of more, the oldest go.
+        keep_before_update: the image in backup, which an update overwrites, is kept as a restore
+            point first, where there is room.
     """
 
     compatible: str = "generic"
@@ -88,6 +91,8 @@ class Settings:
     store_rate_kib_s: int = 0
     take_test_versions: bool = False
     area_mib: int = 0
+    restore_points: int = 3
+    keep_before_update: bool = True
 
     @property
     def policy(self) -> Policy:
@@ -110,6 +115,7 @@ RANGES = {
     "network_wait_s": (1, 600),
     "store_rate_kib_s": (0, 10_000_000),
     "area_mib": (0, 1 << 20),
+    "restore_points": (1, 100),
 }
 """Lowest and highest value of each number."""
 

@@ -110,6 +110,13 @@ class Bench:
         offset, size = self.place(area.name.lower())
         self.write(offset, image.in_area(size))
 
+    def holds(self, area: Area, image: Image) -> None:
+        """Fill an area with an image, and have the record say so."""
+        self.put(area, image)
+        name = area.name.lower()
+        state = AreaState.CONFIRMED if area is Area.PRIMARY else AreaState.VALID
+        self.change(lambda status: replace(status, **{name: record_of(image, state)}))  # type: ignore[arg-type]
+
     def write(self, offset: int, data: bytes) -> None:
         """Overwrite bytes of the disk."""
         with self.path.open("r+b") as file:

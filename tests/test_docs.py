@@ -114,7 +114,7 @@ def test_documented_status_fields_are_those_that_are_shown(tmp_path: Path) -> No
     bench.change(lambda status: replace(status, last_failure=failure))
     this_start = ThisStart(Started(Area.PRIMARY, V2.identity, bytes(16)))
     with open_machine(bench.path, writable=False) as machine:
-        point = RestorePoint(tmp_path, 1, 1, V2.identity, 2, "2.0")
+        point = RestorePoint(1, 1, 1, V2.identity, 2, "2.0", path=tmp_path)
         shown = document(gather(machine, (KEY.public(),), this_start, ["an alarm"], (point,)))
     section = README.partition("## JSON of")[2]
     documented = re.findall(r"^\| `([\w.*\[\]]+)` \| \S", section, flags=re.MULTILINE)

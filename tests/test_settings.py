@@ -148,6 +148,8 @@ def test_what_is_no_kernel_option_cannot_be_changed_by_one() -> None:
         "compatible",
         "stores",
         "store_rate_kib_s",
+        "restore_points",
+        "keep_before_update",
         "take_test_versions",
         "restore_retries",
         "crash_limit",

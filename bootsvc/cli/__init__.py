@@ -20,6 +20,7 @@ from bootsvc.cli import (
     log,
     os_side,
     password,
+    restore_point,
     store,
     update,
     updater,
@@ -49,7 +50,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bootsvc {__version__}")
     groups = parser.add_subparsers(title="commands", dest="command", required=True)
-    for part in (os_side, update, log, image, chain, disk, key, password, store, updater):
+    for part in (
+        os_side,
+        restore_point,
+        update,
+        log,
+        image,
+        chain,
+        disk,
+        key,
+        password,
+        store,
+        updater,
+    ):
         part.add_commands(groups)
     return parser
 

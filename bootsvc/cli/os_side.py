@@ -50,7 +50,7 @@ Going back never fails for that: why there is none is told in one line.
 
 examples:
   bootsvc rollback && reboot
-  bootsvc stage /run/bootsvc/data/restore-points/*.bimg     come back to the only one there is
+  bootsvc restore-point list             what can be come back to
 """
 VERIFY_TEXT = """\
 Reads every byte of the images from the disk and compares it with the signed digests; writes
@@ -82,12 +82,7 @@ def add_commands(groups: Groups) -> None:
         "--no-request", action="store_true", help="only put it there; do not ask for the update"
     )
     _add_keys(stage)
-    stage.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=Path,
-        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
-    )
+    _add_settings(stage)
     stage.set_defaults(run=run_stage)
 
     confirm = new_disk_command(
@@ -113,6 +108,7 @@ def add_commands(groups: Groups) -> None:
         "--no-restore-point", action="store_true", help="keep no copy of the image that is left"
     )
     _add_keys(rollback)
+    _add_settings(rollback)
     rollback.set_defaults(run=run_rollback)
 
     verify = new_disk_command(
@@ -136,6 +132,15 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         type=Path,
         help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
     )
 
 

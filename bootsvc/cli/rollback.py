@@ -6,13 +6,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
-from bootsvc.cli.output import progress, show, show_note
-from bootsvc.cli.parsing import RUN_DIR, disk_path, is_own_disk
-from bootsvc.units import describe_size
+from bootsvc.cli.keeping import ROLLBACK, keep_area
+from bootsvc.cli.output import show, show_note
+from bootsvc.cli.parsing import disk_path
 
 if TYPE_CHECKING:
     from bootsvc.os_side.machine import Machine
-    from bootsvc.os_side.restore_points import RestorePoint
 
 
 def run_rollback(args: argparse.Namespace) -> ExitCode:
@@ -39,34 +38,13 @@ def run_rollback(args: argparse.Namespace) -> ExitCode:
 def _keep_or_say_why_not(machine: Machine, args: argparse.Namespace) -> None:
     """Whoever must go back needs that more than a copy of what is left: trouble is only told."""
     from bootsvc.errors import BootsvcError
+    from bootsvc.formats.boot_status import Area
+    from bootsvc.settings import DEFAULT_PATH, load
 
     try:
-        point = _keep(machine, args)
+        limit = load(args.settings or DEFAULT_PATH).restore_points
+        # The image that this goes back to is the last that may be given up for a copy.
+        spared = frozenset({machine.status.backup.identity})
+        keep_area(machine, Area.PRIMARY, ROLLBACK, limit, args, spared=spared)
     except BootsvcError as exc:
         show_note(f"bootsvc: no restore point is kept, going back all the same: {exc}")
-        return
-    show(
-        f"restore point: number {point.number}, label {point.label}, "
-        f"{describe_size(point.size)}; to come back to it: bootsvc stage {point.path}"
-    )
-
-
-def _keep(machine: Machine, args: argparse.Namespace) -> RestorePoint:
-    from bootsvc.errors import StorageError
-    from bootsvc.formats.boot_status import Area
-    from bootsvc.os_side.restore_points import keep, usable_data
-    from bootsvc.os_side.site import load_public_keys
-    from bootsvc.settings import KEYS_DIR
-
-    if not is_own_disk(args):
-        raise StorageError(f"{args.disk}: not this system's disk, so its data is not at hand")
-    data = usable_data(RUN_DIR)
-    if data is None:
-        raise StorageError(f"{RUN_DIR / 'data'}: no data partition takes writes in this start")
-    return keep(
-        machine.disk.areas[Area.PRIMARY],
-        machine.status.primary.identity,
-        load_public_keys(args.keys or KEYS_DIR),
-        data,
-        progress,
-    )

@@ -248,18 +248,22 @@ def _copy_document(copy: CopyState, newest: BootStatus) -> dict[str, object]:
 def _restore_points_document(report: StatusReport) -> list[dict[str, object]] | None:
     if report.restore_points is None:
         return None
-    return [
-        {
-            "path": str(one.path),
-            "identity": one.identity.hex() if one.identity else None,
-            "number": one.number,
-            "label": one.label,
-            "size": one.size,
-            "time_s": one.kept_s,
-            "problem": one.problem or None,
-        }
-        for one in report.restore_points
-    ]
+    return [restore_point_document(one) for one in report.restore_points]
+
+
+def restore_point_document(one: RestorePoint) -> dict[str, object]:
+    """One restore point."""
+    return {
+        "identity": one.identity.hex() if one.identity else None,
+        "number": one.number,
+        "label": one.label,
+        "size": one.size,
+        "own_size": one.own_size,
+        "time_s": one.kept_s,
+        "why": one.why or None,
+        "path": str(one.path) if one.path else None,
+        "problem": one.problem or None,
+    }
 
 
 # --- for people ---------------------------------------------------------------------------------
@@ -289,7 +293,7 @@ def text(report: StatusReport) -> str:
     if status.failed:
         failed = ", ".join(identity.hex()[:12] for identity in status.failed)
         lines.append(("failed here", f"{failed} (installed again only with --again)"))
-    lines += [("restore point", _restore_point_text(one)) for one in report.restore_points or ()]
+    lines += [("restore point", restore_point_text(one)) for one in report.restore_points or ()]
     lines += [("ALARM", alarm) for alarm in _alarms(report)]
     return "\n".join(f"{name:<13} {words}" for name, words in lines)
 
@@ -339,13 +343,17 @@ def _area_text(one: AreaReport) -> str:
     return words
 
 
-def _restore_point_text(point: RestorePoint) -> str:
-    if point.problem:
-        return f"DAMAGED ({point.problem}), {describe_size(point.size)}: {point.path}"
+def restore_point_text(point: RestorePoint) -> str:
+    """One restore point."""
+    kept = f"kept {when(point.kept_s)}{f' ({point.why})' if point.why else ''}"
+    file = f": {point.path}" if point.path else ""
+    own = f"{describe_size(point.own_size)} of its own in data"
     identity = point.identity.hex()[:12] if point.identity else "unknown"
+    if point.problem:
+        return f"DAMAGED ({point.problem}), identity {identity}, {own}, {kept}{file}"
     return (
         f"number {point.number}, label {point.label}, identity {identity}, "
-        f"{describe_size(point.size)}, kept {when(point.kept_s)}: {point.path}"
+        f"{describe_size(point.size)}, {own}, {kept}{file}"
     )
 
 

@@ -272,7 +272,8 @@ def run_gc(args: argparse.Namespace) -> ExitCode:
     store, documents = _opened(args)
     from bootsvc.store.upkeep import collect, unnamed
 
-    files = unnamed(store, documents, int(time.time()) - args.older_than * 3600)
+    # Up to this very second: times of files are whole seconds.
+    files = unnamed(store, documents, int(time.time()) + 1 - args.older_than * 3600)
     size = sum(one.size for one in files)
     if args.yes:
         collect(store, files)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.cli.keeping import keep_before_update
 from bootsvc.cli.output import progress, show, show_json, show_note
 from bootsvc.cli.parsing import RUN_DIR, Groups, disk_path, is_own_disk, new_disk_command
 from bootsvc.cli.store_content import match
@@ -111,7 +112,7 @@ def run_plan(args: argparse.Namespace) -> ExitCode:
 
     with open_machine(disk_path(args), writable=False) as machine, _store(args) as store:
         catalogue, goal = _goal(machine, store, args)
-        planned = _plan(machine, store, catalogue, goal)
+        planned = _plan(machine, store, catalogue, goal, args)
         read = store.throttle.total
     if args.json:
         show_json(_document(planned, read))
@@ -162,7 +163,10 @@ def _advance(
     if status.phase is Phase.IDLE and status.primary.identity == goal.identity:
         return False
     staged = status.staging
-    if staged.state is AreaState.VALID and staged.identity == goal.identity:
+    is_staged = staged.state is AreaState.VALID and staged.identity == goal.identity
+    if is_staged or args.install or args.restart:
+        keep_before_update(machine, store.settings, goal.identity, args)
+    if is_staged:
         requested = update_requested(status, staged, os.urandom(16), again=args.again)
         machine.disk.status.replace(requested)
         return True
@@ -170,7 +174,7 @@ def _advance(
         machine,
         store.client,
         lambda without, by_delta: _plan(
-            machine, store, catalogue, goal, without=without, by_delta=by_delta
+            machine, store, catalogue, goal, args, without=without, by_delta=by_delta
         ),
         store.site,
         progress,
@@ -252,13 +256,24 @@ def _plan(
     store: _Store,
     catalogue: Catalogue,
     goal: CatalogueEntry,
+    args: argparse.Namespace,
     *,
     without: frozenset[str] = frozenset(),
     by_delta: bool = True,
 ) -> PlannedUpdate:
+    from bootsvc.os_side.restore_points import held_points, usable_data
     from bootsvc.os_side.updating import plan_update
 
-    return plan_update(machine, store.client, catalogue, goal, without=without, by_delta=by_delta)
+    data = usable_data(RUN_DIR) if is_own_disk(args) else None
+    return plan_update(
+        machine,
+        store.client,
+        catalogue,
+        goal,
+        held_points(data) if data else (),
+        without=without,
+        by_delta=by_delta,
+    )
 
 
 class _Notes:

@@ -14,7 +14,7 @@ catalogue: {"format": 1, "lineage": UUID, "versions": [{"identity": hex, "parent
             "number": 2, "label": "1.1", "compatible": "lab", "mode": "released",
             "published_s": seconds since 1970, "released_s": the same: not to be offered before,
             "size": bytes of the image, "stored_size": bytes that it added to the store,
-            "notes": text}]}
+            "notes": text, "why": of a restore point, why it was kept; else not there}]}
 document:  {"format": 1, "manifest": text, "signatures": [{"key_id": hex, "signature": hex}],
             "recipe": {"sha256": hex, "size": bytes},
             "packs": [{"identity": hex, "header_size": bytes, "size": bytes}],
@@ -63,7 +63,11 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One version of a lineage, as a list shows it. Sizes are bytes, times seconds since 1970."""
+    """One version of a lineage, as a list shows it. Sizes are bytes, times seconds since 1970.
+
+    Attributes:
+        why: of a restore point: why it was kept.
+    """
 
     identity: bytes
     parent: bytes | None
@@ -76,6 +80,7 @@ class CatalogueEntry:
     size: int
     stored_size: int
     notes: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,7 @@ def build_catalogue(catalogue: Catalogue) -> bytes:
                     "size": one.size,
                     "stored_size": one.stored_size,
                     "notes": one.notes,
+                    **({"why": one.why} if one.why else {}),
                 }
                 for one in catalogue.versions
             ],
@@ -216,6 +222,7 @@ def _entry(fields: JsonFields) -> CatalogueEntry:
         size=fields.integer("size", 1, MAX_IMAGE_SIZE),
         stored_size=fields.integer("stored_size", 0, 2 * MAX_IMAGE_SIZE),
         notes=fields.text("notes", MAX_MANIFEST_SIZE),
+        why=fields.text("why", 64) if fields.has("why") else "",
     )
 
 

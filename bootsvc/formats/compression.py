@@ -6,10 +6,13 @@ shares with an old one then costs next to nothing. Packing and unpacking need th
 
 from __future__ import annotations
 
-import zstandard
+from typing import TYPE_CHECKING
 
-from bootsvc.errors import FormatError
+from bootsvc.errors import FormatError, ToolError
 from bootsvc.units import MIB
+
+if TYPE_CHECKING:
+    import zstandard
 
 LEVEL = 19
 """Packed once, at publishing; fetched by every machine. Unpacking is equally fast at any level."""
@@ -19,7 +22,14 @@ MAX_REFERENCE = 4 * MIB
 
 
 def packed(data: bytes, level: int = LEVEL, reference: bytes = b"") -> bytes:
-    """``data`` as one zstd frame, which says how long it unpacks to."""
+    """``data`` as one zstd frame, which says how long it unpacks to.
+
+    Raises:
+        ToolError: the library is missing.
+    """
+    _need_library()
+    import zstandard
+
     if not reference:
         return zstandard.ZstdCompressor(level=level).compress(data)
     # The window reaches over the whole reference; the level's own may be smaller.
@@ -44,7 +54,11 @@ def unpacked(data: bytes, largest: int, what: str, reference: bytes = b"") -> by
 
     Raises:
         FormatError: not a zstd frame, damaged, too large, or packed with another reference.
+        ToolError: the library is missing.
     """
+    _need_library()
+    import zstandard
+
     try:
         facts = zstandard.get_frame_parameters(data)
         if not 0 <= facts.content_size <= largest:
@@ -60,5 +74,17 @@ def unpacked(data: bytes, largest: int, what: str, reference: bytes = b"") -> by
         raise FormatError(f"{what}: cannot be unpacked: {exc}") from exc
 
 
+def _need_library() -> None:
+    """Imported late: who only looks at what a machine keeps needs none, and starts sooner."""
+    try:
+        import zstandard  # noqa: F401
+    except ImportError as exc:
+        raise ToolError(
+            "the library zstandard is missing", hint="apt-get install python3-zstandard"
+        ) from exc
+
+
 def _as_dictionary(reference: bytes) -> zstandard.ZstdCompressionDict:
+    import zstandard
+
     return zstandard.ZstdCompressionDict(reference, dict_type=zstandard.DICT_TYPE_RAWCONTENT)

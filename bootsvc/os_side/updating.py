@@ -74,7 +74,8 @@ def plan_update(
     """Find out how to come to ``goal``; fetches its recipe and headers, writes nothing.
 
     Args:
-        more_held: images of this machine beside those in its areas: restore points.
+        more_held: images of this machine beside those in its areas: restore points. They are asked
+            only where the areas do not give all.
         without: names of images here that gave wrong blocks.
 
     Raises:
@@ -86,8 +87,12 @@ def plan_update(
         raise UpdateError(f"the store names number {goal.number} and does not have it")
     areas = {one.name.lower(): machine.disk.areas[one] for one in AREAS}
     good = held_in((name, area) for name, area in areas.items() if name not in without)
-    held = [*good, *(one for one in more_held if one.name not in without)]
+    held = list(good)
     plan = make_plan(client.remotes, document, held, client.document, by_delta=by_delta)
+    more_held = [one for one in more_held if one.name not in without]
+    if plan.fetch_size and more_held:
+        held += more_held
+        plan = make_plan(client.remotes, document, held, client.document, by_delta=by_delta)
     decision = _decide(machine, catalogue, goal, plan, held)
     return PlannedUpdate(goal, decision, plan)
 

@@ -44,6 +44,7 @@ def add_version(
     show_work: ShowWork,
     *,
     level: int = LEVEL,
+    anew: bool = False,
 ) -> Added:
     """Store what is new of ``image``, and its recipe; ``index`` then knows the new blocks, too.
 
@@ -53,13 +54,14 @@ def add_version(
         leaves: the digests of its blocks, checked up to the signed root.
         index: what the store holds already.
         level: of zstd.
+        anew: files of the same names that the store has already are not trusted, and replaced.
 
     Raises: as ``packing.write_pack``.
     """
     places, new = _placed(leaves, index)
     stored_size = 0
     if new:
-        stored = write_pack(store, image, leaves, new, level, show_work)
+        stored = write_pack(store, image, leaves, new, level, show_work, anew=anew)
         index.add(stored, b"".join(leaves[n * DIGEST_SIZE :][:DIGEST_SIZE] for n in new))
         stored_size = stored.size
     used = sorted({place[0] for place in places if place is not None})
@@ -71,7 +73,7 @@ def add_version(
     )
     built = build_recipe(recipe)
     sha256 = hashlib.sha256(built).digest()
-    if store.size(recipe_key(sha256)) != len(built):
+    if anew or store.size(recipe_key(sha256)) != len(built):
         store.write(recipe_key(sha256), built)
         stored_size += len(built)
     document = VersionDocument(

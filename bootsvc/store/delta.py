@@ -10,14 +10,10 @@ from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.device import Device
 from bootsvc.store.objects import ObjectStore
 from bootsvc.store.packing import References, write_pack
-from bootsvc.store.similarity import EXTENT_BLOCKS, SimilarExtents, blocks_of_extent
-from bootsvc.transfer.assembled_image import AssembledImage
+from bootsvc.store.stored_image import stored_image
 from bootsvc.transfer.assembly import ZEROS_LEAF, with_delta
-from bootsvc.transfer.fetch import FrameReader
 from bootsvc.transfer.held import HeldImage
 from bootsvc.transfer.packs import read_recipe
-from bootsvc.transfer.plan import complete, make_plan
-from bootsvc.transfer.remote import Remotes
 from bootsvc.units import BLOCK_SIZE
 
 LEVEL = 15
@@ -46,6 +42,8 @@ def add_delta(
         FormatError: the store is damaged.
         StoreError, StorageError: see ``packing.write_pack``.
     """
+    from bootsvc.store.similarity import SimilarExtents  # needs numpy, which machines have not
+
     recipe, of_base = read_recipe(store, document), read_recipe(store, base)
     by_delta = with_delta(recipe, of_base, _NO_IDENTITY)
     blocks: dict[int, int] = {}
@@ -68,24 +66,10 @@ def add_delta(
     return StoredDelta(base.identity, pack)
 
 
-def stored_image(store: ObjectStore, document: VersionDocument) -> HeldImage:
-    """A version that lies in a store, readable like one that stands in an area.
-
-    Raises:
-        FormatError, AlteredImageError: the store is damaged.
-        StoreError: it cannot be read.
-    """
-    remotes = Remotes([store])
-    plan = make_plan(remotes, document, (), lambda _: None, by_delta=False)
-    assembly = complete(plan, remotes, lambda _: None)
-    device = AssembledImage(assembly, FrameReader(assembly, remotes))
-    number = document.manifest.number
-    name = f"number {number} in {store.name}"
-    return HeldImage(name, number, document.identity, device, assembly.leaves)
-
-
 def _extents(image: HeldImage, show_work: ShowWork) -> Iterator[tuple[int, bytes]]:
     """The extents of an image that are not all zeros."""
+    from bootsvc.store.similarity import EXTENT_BLOCKS, blocks_of_extent
+
     with show_work("look for what is similar", image.block_count * BLOCK_SIZE) as work:
         for number in range(-(-image.block_count // EXTENT_BLOCKS)):
             blocks = blocks_of_extent(number, image.block_count)

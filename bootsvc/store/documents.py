@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootsvc.formats.catalogue import LINEAGES, MAX_DOCUMENT_SIZE, VERSIONS
-from bootsvc.store.metadata import edit_targets, read_targets
 from bootsvc.store.objects import ObjectStore
-from bootsvc.store.publish import Changes, DocumentSet
-from bootsvc.store.state import Published
+
+if TYPE_CHECKING:
+    from bootsvc.store.publish import Changes, DocumentSet
+    from bootsvc.store.state import Published
 
 
 class SignedDocuments:
@@ -26,10 +28,14 @@ class SignedDocuments:
 
     def state(self) -> Published:
         """See ``Documents``."""
+        from bootsvc.store.metadata import read_targets  # needs what only publishers have
+
         return read_targets(self._store, self._keys_folder)
 
     def edit(self, edit: Callable[[DocumentSet], Changes]) -> Published:
         """See ``Documents``."""
+        from bootsvc.store.metadata import edit_targets
+
         return edit_targets(self._store, self._keys_folder, edit)
 
 
@@ -51,10 +57,12 @@ class PlainDocuments:
         """See ``Documents``."""
         changes = edit(self.state())
 
-        def is_late(name: str) -> bool:
-            return name.startswith(f"{LINEAGES}/") != (changes[name] is None)
+        def place(name: str) -> int:
+            if name.startswith(f"{LINEAGES}/"):
+                return 1
+            return 0 if changes[name] is not None else 2
 
-        for name in sorted(changes, key=is_late):
+        for name in sorted(changes, key=place):
             content = changes[name]
             if content is None:
                 self._store.delete(name)

@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from bootsvc.errors import (
 from bootsvc.storage.device import CHUNK_SIZE, DirectDevice
 from bootsvc.storage.files import flush_folder
 from bootsvc.storage.image_area import Tick, no_tick
-from bootsvc.store.objects import StoredObject, checked_key, open_source
+from bootsvc.store.objects import Arriving, StoredObject, checked_key
 
 _WRITING = ".writing"
 """The folder where files are written before they get their name."""
@@ -40,9 +40,24 @@ _ABANDONED_S = 24 * 3600
 class FolderObjects:
     """An ``ObjectStore`` over a folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        is_sole_writer: bool = False,
+        check_room: Callable[[int], None] = no_tick,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            is_sole_writer: whoever uses this keeps all others from writing, so whatever is half
+                written was left by a power cut.
+            check_room: told how many bytes are about to be written; raises where there is no room.
+        """
         self.name = str(root)
         self._root = root
+        self._is_sole_writer = is_sole_writer
+        self._check_room = check_room
         self._is_tidy = False
 
     def read(self, key: str, largest: int) -> bytes:
@@ -62,14 +77,15 @@ class FolderObjects:
 
     def write(self, key: str, data: bytes) -> None:
         """See ``ObjectStore``."""
-        with self._writing(key) as target:
-            pieces = (data[at : at + CHUNK_SIZE] for at in range(0, len(data), CHUNK_SIZE))
-            self._write_named(target, pieces, no_tick)
+        with self._arriving(key) as file:
+            file.write(data)
+            file.name(key)
 
-    def write_file(self, key: str, path: Path, tick: Tick = no_tick) -> None:
+    @contextmanager
+    def arriving(self) -> Iterator[Arriving]:
         """See ``ObjectStore``."""
-        with open_source(path) as source, self._writing(key) as target:
-            self._write_named(target, iter(lambda: source.read(CHUNK_SIZE), b""), tick)
+        with self._arriving("a new file") as file:
+            yield file
 
     def read_seen(self, key: str, largest: int) -> tuple[bytes, str]:
         """See ``ObjectStore``."""
@@ -78,11 +94,14 @@ class FolderObjects:
 
     def write_if(self, key: str, data: bytes, seen: str | None) -> bool:
         """See ``ObjectStore``."""
-        with self._writing(key) as target, self._locked():
-            word = _word_for(target.read_bytes()) if target.exists() else None
+        path = self._path(key)
+        with self._arriving(key) as file, self._locked(key):
+            with self._writing(key):
+                word = _word_for(path.read_bytes()) if path.exists() else None
             if word != seen:
                 return False
-            self._write_named(target, [data], no_tick)
+            file.write(data)
+            file.name(key)
             return True
 
     def size(self, key: str) -> int | None:
@@ -114,7 +133,7 @@ class FolderObjects:
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""
-        path = self._root / checked_key(key)
+        path = self._path(key)
         try:
             path.unlink(missing_ok=True)
             if path.parent.is_dir():
@@ -125,7 +144,7 @@ class FolderObjects:
     @contextmanager
     def _opened(self, key: str) -> Iterator[int]:
         try:
-            fd = os.open(self._root / checked_key(key), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise NoObjectError(f"{self.name}/{key}: there is no such file") from exc
         except OSError as exc:
@@ -149,35 +168,38 @@ class FolderObjects:
             at += len(piece)
         return b"".join(parts)
 
+    def _path(self, key: str) -> Path:
+        return self._root / checked_key(key)
+
     @contextmanager
-    def _writing(self, key: str) -> Iterator[Path]:
-        """The path of ``key``, in a folder that is there; what goes wrong is named."""
-        path = self._root / checked_key(key)
-        try:
+    def _arriving(self, what: str) -> Iterator[_ArrivingFile]:
+        """A file without a name yet; ``what`` names it in errors."""
+        with self._writing(what):
             self._tidy()
-            _make_folder(path.parent)
-            yield path
-        except OSError as exc:
-            raise self._no_access(key, "written", exc) from exc
-        except StorageError as exc:
-            raise StoreAccessError(f"{self.name}/{key}: {exc}", hint=exc.hint) from exc
-
-    def _write_named(self, target: Path, pieces: Iterable[bytes], tick: Tick) -> None:
-        """Write a file, flush it, read it back, then give it its name and flush that."""
-        # A name of its own: two publishers may write the same pack of blocks at once.
-        arriving = self._root / _WRITING / uuid.uuid4().hex
+            # A name of its own: two publishers may write the same pack of blocks at once.
+            file = _ArrivingFile(self, self._root / _WRITING / uuid.uuid4().hex, what)
         try:
-            _write_flushed(arriving, pieces, tick)
-            arriving.replace(target)
+            yield file
         finally:
-            arriving.unlink(missing_ok=True)
-        flush_folder(target.parent)
+            file.close()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fd = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def _writing(self, what: str) -> Iterator[None]:
+        """What goes wrong is named."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # held while one small file is written, not longer
+            yield
+        except OSError as exc:
+            raise self._no_access(what, "written", exc) from exc
+        except StorageError as exc:
+            raise StoreAccessError(f"{self.name}/{what}: {exc}", hint=exc.hint) from exc
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        with self._writing(key):
+            fd = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            with self._writing(key):
+                fcntl.flock(fd, fcntl.LOCK_EX)  # held while one small file is written, not longer
             yield
         finally:
             os.close(fd)
@@ -187,10 +209,10 @@ class FolderObjects:
         if self._is_tidy:
             return
         folder = self._root / _WRITING
-        folder.mkdir(exist_ok=True)
+        _make_folder(folder)
         for path in folder.iterdir():
             with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                if self._is_sole_writer or time.time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
         self._is_tidy = True
 
@@ -220,32 +242,54 @@ def open_folder(root: Path, *, create: bool) -> FolderObjects:
     return FolderObjects(root)
 
 
-def _write_flushed(path: Path, pieces: Iterable[bytes], tick: Tick) -> None:
-    digest, size = hashlib.sha256(), 0
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        for piece in pieces:
+class _ArrivingFile:
+    """See ``Arriving``: flushed, read back past the page cache, then named, and that flushed."""
+
+    def __init__(self, store: FolderObjects, path: Path, what: str) -> None:
+        self._store = store
+        self._path = path
+        self._what = what
+        self._digest, self._size = hashlib.sha256(), 0
+        self._is_named = False
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+    def write(self, data: bytes) -> None:
+        """See ``Arriving``."""
+        self._store._check_room(len(data))  # noqa: SLF001
+        with self._store._writing(self._what):  # noqa: SLF001
             done = 0
-            while done < len(piece):
-                done += os.write(fd, memoryview(piece)[done:])
-            digest.update(piece)
-            size += len(piece)
-            tick(len(piece) // 2)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    _read_back(path, digest.digest(), size, tick)
+            while done < len(data):
+                done += os.pwritev(self._fd, [memoryview(data)[done:]], self._size + done)
+        self._digest.update(data)
+        self._size += len(data)
 
+    def name(self, key: str, tick: Tick = no_tick) -> None:
+        """See ``Arriving``."""
+        target = self._store._path(key)  # noqa: SLF001
+        with self._store._writing(key):  # noqa: SLF001
+            os.fsync(self._fd)
+            self._read_back(tick)
+            _make_folder(target.parent)
+            self._path.replace(target)
+            self._is_named = True
+            flush_folder(target.parent)
 
-def _read_back(path: Path, digest: bytes, size: int, tick: Tick) -> None:
-    found = hashlib.sha256()
-    with DirectDevice(path, writable=False) as written:
-        for at in range(0, size, CHUNK_SIZE):
-            piece = written.read_at(at, min(CHUNK_SIZE, size - at))
-            found.update(piece)
-            tick(len(piece) - len(piece) // 2)
-    if found.digest() != digest:
-        raise ReadBackError("differs from what was written", hint="check the disk")
+    def close(self) -> None:
+        """Without a name it is gone; where not even that works, ``_tidy`` removes it one day."""
+        os.close(self._fd)
+        if not self._is_named:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _read_back(self, tick: Tick) -> None:
+        found = hashlib.sha256()
+        with DirectDevice(self._path, writable=False) as written:
+            for at in range(0, self._size, CHUNK_SIZE):
+                piece = written.read_at(at, min(CHUNK_SIZE, self._size - at))
+                found.update(piece)
+                tick(len(piece))
+        if found.digest() != self._digest.digest():
+            raise ReadBackError("differs from what was written", hint="check the disk")
 
 
 def _make_folder(folder: Path) -> None:

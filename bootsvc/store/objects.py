@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
-from bootsvc.errors import ObjectKeyError, StoreAccessError
+from bootsvc.errors import ObjectKeyError
 from bootsvc.storage.image_area import Tick, no_tick
 
 S3_SCHEME = "s3://"
@@ -28,6 +29,22 @@ class StoredObject:
     key: str
     size: int
     modified_s: int
+
+
+class Arriving(Protocol):
+    """A new file that gets its key when all of it was written: until then nobody sees it."""
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``."""
+        ...
+
+    def name(self, key: str, tick: Tick = no_tick) -> None:
+        """Give it its key, once; when this returns, no power cut takes it away.
+
+        Args:
+            tick: told the bytes that are done, together as many as the file has.
+        """
+        ...
 
 
 class ObjectStore(Protocol):
@@ -64,12 +81,8 @@ class ObjectStore(Protocol):
         """Write a file, whole or not at all; once this returns, no power cut takes it away."""
         ...
 
-    def write_file(self, key: str, path: Path, tick: Tick = no_tick) -> None:
-        """As ``write``, with the content of a local file of any size.
-
-        Args:
-            tick: told the bytes that are done, together as many as the file has.
-        """
+    def arriving(self) -> AbstractContextManager[Arriving]:
+        """A new file of any size; left without a key, it is gone."""
         ...
 
     def read_seen(self, key: str, largest: int) -> tuple[bytes, str]:
@@ -109,14 +122,6 @@ def checked_key(key: str) -> str:
             hint="letters, digits and . _ + - in parts separated by /; no part begins with a dot",
         )
     return key
-
-
-def open_source(path: Path) -> BinaryIO:
-    """A local file that goes into a store. Raises StoreAccessError, which names it."""
-    try:
-        return path.open("rb")
-    except OSError as exc:
-        raise StoreAccessError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
 def open_object_store(where: str, *, create: bool = False) -> ObjectStore:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 from bootsvc.errors import AlteredImageError
 from bootsvc.formats.catalogue import StoredPack, pack_key
@@ -18,7 +15,7 @@ from bootsvc.formats.pack import FRAME_BLOCKS, Frame, PackHeader, build_frame, b
 from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
 from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.device import Device
-from bootsvc.store.objects import ObjectStore
+from bootsvc.store.objects import Arriving, ObjectStore
 from bootsvc.transfer.assembly import neighbouring
 from bootsvc.units import BLOCK_SIZE
 
@@ -48,6 +45,8 @@ def write_pack(
     level: int,
     show_work: ShowWork,
     references: References | None = None,
+    *,
+    anew: bool = False,
 ) -> StoredPack:
     """Write a pack of some blocks of an image; where the store has it already, nothing.
 
@@ -56,15 +55,15 @@ def write_pack(
         blocks: numbers of the blocks, in the order in which they are packed.
         level: of zstd, 1 to 22.
         references: for a delta.
+        anew: what the store has is not trusted, and replaced.
 
     Raises:
         AlteredImageError: a block of the image differs from its digest.
         StoreError: the store cannot be written.
         StorageError: the image cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="bootsvc-pack-") as folder:
-        path = Path(folder) / "pack"
-        with path.open("wb") as file, show_work("pack blocks", len(blocks) * BLOCK_SIZE) as work:
+    with store.arriving() as file:
+        with show_work("pack blocks", len(blocks) * BLOCK_SIZE) as work:
             frames = []
             digests = bytearray()
             for packed in _packed(image, leaves, blocks, level, references):
@@ -75,13 +74,13 @@ def write_pack(
             header = PackHeader(len(blocks), tuple(frames), references.base if references else None)
             stored = _finish(file, bytes(digests), header)
         key = pack_key(stored.identity)
-        if store.size(key) != stored.size:
+        if anew or store.size(key) != stored.size:
             with show_work("store blocks", stored.size) as work:
-                store.write_file(key, path, work.tick)
+                file.name(key, work.tick)
     return stored
 
 
-def _finish(file: BinaryIO, digests: bytes, header: PackHeader) -> StoredPack:
+def _finish(file: Arriving, digests: bytes, header: PackHeader) -> StoredPack:
     built = build_pack_header(header)
     file.write(digests)
     file.write(built)
@@ -136,6 +135,6 @@ def _content(image: Device, blocks: Sequence[int], page: bytes) -> bytes:
     if leaves_of(content) != page:
         raise AlteredImageError(
             f"{image.name}: a block near block {blocks[0]} differs from its digest",
-            hint="make or fetch the image again; nothing of it was published",
+            hint="make or fetch the image again; nothing names what was stored of it",
         )
     return content

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bootsvc.errors import NoObjectError, ObjectTooLargeError, StoreAccessError, ToolError
 from bootsvc.storage.image_area import Tick, no_tick
-from bootsvc.store.objects import S3_SCHEME, StoredObject, checked_key, open_source
+from bootsvc.store.objects import S3_SCHEME, Arriving, StoredObject, checked_key
 from bootsvc.units import MIB
 
 if TYPE_CHECKING:
@@ -62,22 +62,27 @@ class BucketObjects:
         with self._asking(key, "written"):
             self._bucket.put(checked_key(key), data, chunk_size=_PART_SIZE)
 
-    def write_file(self, key: str, path: Path, tick: Tick = no_tick) -> None:
-        """See ``ObjectStore``."""
-        with open_source(path) as source:
-            first = source.read(_PART_SIZE)
-            if len(first) < _PART_SIZE:
-                self.write(key, first)
-                tick(len(first))
-                return
-            with self._asking(key, "written"):
-                self._bucket.put(
-                    checked_key(key),
-                    _pieces(first, source, tick),
-                    use_multipart=True,
-                    chunk_size=_PART_SIZE,
-                    max_concurrency=_PARTS_AT_ONCE,
-                )
+    @contextmanager
+    def arriving(self) -> Iterator[Arriving]:
+        """See ``ObjectStore``; it waits in a temporary file."""
+        with tempfile.TemporaryFile(prefix="bootsvc-") as file:
+            yield _ArrivingObject(self, file)
+
+    def write_stream(self, key: str, source: BinaryIO, tick: Tick) -> None:
+        """Write all that ``source`` gives, in parts where it is long."""
+        first = source.read(_PART_SIZE)
+        if len(first) < _PART_SIZE:
+            self.write(key, first)
+            tick(len(first))
+            return
+        with self._asking(key, "written"):
+            self._bucket.put(
+                checked_key(key),
+                _pieces(first, source, tick),
+                use_multipart=True,
+                chunk_size=_PART_SIZE,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
 
     def read_seen(self, key: str, largest: int) -> tuple[bytes, str]:
         """See ``ObjectStore``."""
@@ -184,6 +189,23 @@ def open_s3(where: str) -> BucketObjects:
             f"{where}: {_first_line(exc)}", hint="look at the variables AWS_*"
         ) from exc
     return BucketObjects(S3_SCHEME + found[1] + found[2], bucket)
+
+
+class _ArrivingObject:
+    """See ``Arriving``."""
+
+    def __init__(self, bucket: BucketObjects, file: BinaryIO) -> None:
+        self._bucket = bucket
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        """See ``Arriving``."""
+        self._file.write(data)
+
+    def name(self, key: str, tick: Tick = no_tick) -> None:
+        """See ``Arriving``."""
+        self._file.seek(0)
+        self._bucket.write_stream(key, self._file, tick)
 
 
 def _pieces(first: bytes, rest: BinaryIO, tick: Tick) -> Iterator[bytes]:

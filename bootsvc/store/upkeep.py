@@ -20,9 +20,9 @@ from bootsvc.formats.pack import unpack_frame
 from bootsvc.formats.tree import leaves_of
 from bootsvc.sequence.staging import ShowWork, Work
 from bootsvc.storage.image_area import no_tick
-from bootsvc.store.delta import stored_image
 from bootsvc.store.objects import ObjectStore, StoredObject
 from bootsvc.store.publish import Documents, DocumentSet, identities, read_versions
+from bootsvc.store.stored_image import stored_image
 from bootsvc.transfer.held import HeldImage
 from bootsvc.transfer.layout import METADATA, TARGETS
 from bootsvc.transfer.packs import Pack, read_digests, read_frames, read_pack

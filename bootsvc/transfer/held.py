@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 
 from bootsvc.errors import BootsvcError, RottenHereError
 from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
@@ -12,26 +12,51 @@ from bootsvc.storage.image_area import read_footer, read_leaves
 from bootsvc.units import BLOCK_SIZE
 
 
-@dataclass(frozen=True)
 class HeldImage:
-    """An image on this machine. Its tree was checked; its blocks are when they are taken.
+    """An image on this machine. Its tree is checked when it is opened, its blocks when they are
+    taken.
 
     Attributes:
         name: where it lies, for messages.
         number: of its version.
-        leaves: the digests of its blocks.
+        block_count: blocks of the image.
     """
 
-    name: str
-    number: int
-    identity: bytes
-    device: Device = field(repr=False)
-    leaves: bytes = field(repr=False)
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        identity: bytes,
+        block_count: int,
+        open_: Callable[[], tuple[Device, bytes]],
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            open_: gives the image and the digests of its blocks, once they are needed.
+        """
+        self.name = name
+        self.number = number
+        self.identity = identity
+        self.block_count = block_count
+        self._open = open_
+
+    @cached_property
+    def _opened(self) -> tuple[Device, bytes]:
+        try:
+            return self._open()
+        except BootsvcError as exc:
+            raise RottenHereError(self.name, 0) from exc
 
     @property
-    def block_count(self) -> int:
-        """Blocks of the image."""
-        return len(self.leaves) // DIGEST_SIZE
+    def device(self) -> Device:
+        """Gives the image. Raises RottenHereError: it cannot be opened."""
+        return self._opened[0]
+
+    @property
+    def leaves(self) -> bytes:
+        """The digests of its blocks. Raises as ``device``."""
+        return self._opened[1]
 
     def read(self, blocks: range) -> bytes:
         """Some of its blocks, each found equal to its digest.
@@ -63,5 +88,10 @@ def held_in(areas: Iterable[tuple[str, Device]]) -> tuple[HeldImage, ...]:
             leaves = read_leaves(area, footer)
         except BootsvcError:
             continue
-        held.append(HeldImage(name, footer.manifest.number, footer.identity, area, leaves))
+        count, number = len(leaves) // DIGEST_SIZE, footer.manifest.number
+        held.append(HeldImage(name, number, footer.identity, count, partial(_given, area, leaves)))
     return tuple(held)
+
+
+def _given(area: Device, leaves: bytes) -> tuple[Device, bytes]:
+    return area, leaves

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bootsvc.boot.handover import Handover
-from bootsvc.cli import main, os_side, rollback
+from bootsvc.cli import keeping, main, os_side, update
 from bootsvc.formats.boot_status import Area
 from bootsvc.os_side import started
 from tests.bench import V2, Bench
@@ -47,7 +47,7 @@ class Command:
         self.helpers = self.folder / "helpers"
         for path in (self.run_dir, self.helpers):
             path.mkdir()
-        for module in (os_side, rollback):
+        for module in (os_side, keeping, update):
             self.patch.setattr(module, "RUN_DIR", self.run_dir)
         self.patch.setattr(os_side, "HELPERS_DIR", self.helpers)
         self.patch.setattr(
@@ -104,11 +104,14 @@ class Command:
     def __call__(self, name: str, *arguments: str | Path) -> Outcome:
         """``bootsvc NAME --disk ... ARGUMENTS``."""
         places: list[str | Path] = ["--disk", self.bench.path]
-        if name in ("status", "stage", "verify", "rollback"):
+        words = name.split()
+        if words[0] in ("status", "stage", "verify", "rollback") or words[-1] in (
+            "list", "keep", "restore",
+        ):  # fmt: skip
             places += ["--keys", self.keys]
-        if name == "stage":
+        if words[-1] in ("stage", "rollback", "keep", "restore"):
             places += ["--settings", self.settings]
-        return self.plain(name, *places, *arguments)
+        return self.plain(*words, *places, *arguments)
 
     def plain(self, *arguments: str | Path) -> Outcome:
         """``bootsvc ARGUMENTS``."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.formats.boot_status import Area, Failure, Phase, Reason, StatusCode
+from bootsvc.units import describe_size
 from tests.bench import V1, V2, V3, Bench
 from tests.cli.command import TRANSACTION, Command
 from tests.images import KEY, OTHER_KEY, make_image
+from tests.os_side.kept import only_point
 
 
 def line(text: str, name: str) -> str:
@@ -211,31 +214,36 @@ def test_json_fits_the_record(bootsvc: Command) -> None:
 # --- restore points -----------------------------------------------------------------------------
 
 
-def test_the_restore_point_of_a_rollback_is_shown(bootsvc: Command) -> None:
+def test_the_restore_point_of_a_rollback_is_shown(
+    bootsvc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = bootsvc.uses_data()
     assert document(bootsvc)["restore_points"] == []
     assert "restore point" not in bootsvc("status").out
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.5)
     bootsvc("rollback")
-    path = data / "restore-points" / f"{V2.identity.hex()}.bimg"
-    os.utime(path, (1_700_000_000, 1_700_000_000))
+    point = only_point(data)
     assert line(bootsvc("status").out, "restore point") == (
         f"number 2, label 2.0, identity {V2.identity.hex()[:12]}, 84.0 KiB, "
-        f"kept 2023-11-14 22:13:20 UTC: {path}"
+        f"{describe_size(point.own_size)} of its own in data, "
+        "kept 2023-11-14 22:13:20 UTC (rollback)"
     )
     assert document(bootsvc)["restore_points"] == [
         {
-            "path": str(path),
             "identity": V2.identity.hex(),
             "number": 2,
             "label": "2.0",
             "size": len(V2.as_file()),
+            "own_size": point.own_size,
             "time_s": 1_700_000_000,
+            "why": "rollback",
+            "path": None,
             "problem": None,
         }
     ]
 
 
-def test_the_newest_restore_point_is_shown_first(bootsvc: Command) -> None:
+def test_image_files_of_an_earlier_bootsvc_are_shown_the_newest_first(bootsvc: Command) -> None:
     folder = bootsvc.uses_data() / "restore-points"
     folder.mkdir()
     for image, kept_s in ((V1, 100), (V3, 300), (V2, 200)):

@@ -124,6 +124,32 @@ def test_a_machine_with_debians_own_packages_alone_believes_a_store(
     assert all(one.startswith(f"{tree / CODE}/bootsvc/bundled/") for one in libraries)
 
 
+KEEP = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+import bootsvc.cli.restore_point
+import bootsvc.os_side.restore_points
+import bootsvc.os_side.keep_restore_point
+import bootsvc.os_side.updating
+print(*sorted({"numpy", "obstore", "cryptography"} & set(sys.modules)))
+"""
+
+
+def test_a_machine_needs_no_library_of_publishers_to_keep_restore_points(
+    tree: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for pattern in DEBIANS_OWN:
+        [found] = Path("/usr/lib/python3/dist-packages").glob(pattern)
+        (own / found.name).symlink_to(found)
+    command = ["/usr/bin/python3", "-I", "-S", "-B", "-W", "error", "-c", KEEP]
+    done = subprocess.run(
+        [*command, str(tree / CODE), str(own)], capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.stdout) == ("", "\n")
+
+
 def test_programs_and_hooks_are_executable(tree: Path) -> None:
     for name in (
         "usr/bin/bootsvc",

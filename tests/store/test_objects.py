@@ -79,14 +79,16 @@ def test_a_range_is_given_exactly_or_not_at_all(objects: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1000, 8 * MIB, 20 * MIB + 7])
-def test_a_local_file_of_any_size_is_written_whole(
-    objects: ObjectStore, tmp_path: Path, size: int
+def test_a_file_of_any_size_arrives_in_pieces_and_is_named_at_last(
+    objects: ObjectStore, size: int
 ) -> None:
-    source = tmp_path / "source"
     content = random.Random(size).randbytes(size)
-    source.write_bytes(content)
     done: list[int] = []
-    objects.write_file("packs/large", source, done.append)
+    with objects.arriving() as file:
+        for at in range(0, size, MIB):
+            file.write(content[at : at + MIB])
+        assert list(objects.list()) == []
+        file.name("packs/large", done.append)
     assert objects.size("packs/large") == size == sum(done)
     assert objects.read("packs/large", size) == content
     assert (
@@ -95,10 +97,11 @@ def test_a_local_file_of_any_size_is_written_whole(
     )
 
 
-def test_a_local_file_that_is_not_there_is_named(objects: ObjectStore, tmp_path: Path) -> None:
-    with pytest.raises(StoreAccessError, match="no-such-source"):
-        objects.write_file("a", tmp_path / "no-such-source")
+def test_a_file_that_is_left_without_a_name_is_gone(objects: ObjectStore, tmp_path: Path) -> None:
+    with objects.arriving() as file:
+        file.write(bytes(1000))
     assert list(objects.list()) == []
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ def test_a_key_that_could_lead_elsewhere_is_refused(objects: ObjectStore, key: s
         lambda: objects.read(key, 1),
         lambda: objects.read_range(key, 0, 1),
         lambda: objects.write(key, b""),
-        lambda: objects.write_file(key, Path(os.devnull)),
+        lambda: named(objects, key),
         lambda: objects.write_if(key, b"", None),
         lambda: objects.size(key),
         lambda: objects.delete(key),
@@ -121,6 +124,11 @@ def test_a_key_that_could_lead_elsewhere_is_refused(objects: ObjectStore, key: s
     ):
         with pytest.raises(ObjectKeyError):
             work()
+
+
+def named(objects: ObjectStore, key: str) -> None:
+    with objects.arriving() as file:
+        file.name(key)
 
 
 def test_of_two_writers_who_saw_the_same_only_one_writes(objects: ObjectStore) -> None:

@@ -26,6 +26,7 @@ PACKAGES = (
     "python3-construct",
     "python3-crcmod",
     "python3-nacl",
+    "python3-zstandard",
     "systemd",
     "systemd-sysv",
     "tzdata",
