@@ -103,4 +103,6 @@ def test_every_command_of_the_scripts_is_an_applet() -> None:
         )
         programs = {word for word in used if any(Path(d, word).exists() for d in ("/bin", "/sbin"))}
         assert programs, script
-        assert programs - functions - set(builtin) <= offered, script
+        # In the image's own initrd, where overlay.sh runs as well: the updater needs no program.
+        elsewhere = {"dmsetup"}
+        assert programs - functions - set(builtin) - elsewhere <= offered, script
