@@ -33,10 +33,6 @@ def has_file(machine: Subject, path: str) -> bool:
     return machine.shell(f"if [ -e {path} ]; then echo yes; else echo no; fi") == "yes"
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
 
 def alarms(machine: Subject) -> str:
     return "\n".join(machine.status()["alarms"])
