@@ -1,8 +1,6 @@
 """What a machine keeps: its identity, its overlays, and what happens when data is not usable."""
 
-import hashlib
 import os
-from pathlib import Path
 
 import pytest
 
@@ -31,7 +29,6 @@ def update_to_trial(machine: Subject, version: int) -> None:
 
 def has_file(machine: Subject, path: str) -> bool:
     return machine.shell(f"if [ -e {path} ]; then echo yes; else echo no; fi") == "yes"
-
 
 
 def alarms(machine: Subject) -> str:
