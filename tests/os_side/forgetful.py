@@ -89,7 +89,10 @@ class ForgetfulFolder:
             with path.open("rb") as file:
                 file.seek(offset)
                 before = file.read(sum(map(len, buffers)))
-            self._changed(path, lambda file: (file.seek(offset), file.write(before)))
+            size = path.stat().st_size
+            self._changed(
+                path, lambda file: (file.seek(offset), file.write(before), file.truncate(size))
+            )
         elif self._is_off:
             raise PowerCut
         return self._real["pwritev"](fd, buffers, offset)

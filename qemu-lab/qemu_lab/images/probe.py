@@ -57,8 +57,16 @@ INITRD_MODULES = (
 DM_MODULES = ("dm_mod", "dm_verity", "loop")
 ROOT_MODULES = (*INITRD_MODULES, "virtio_console", "virtio_rng", "i6300esb", "softdog")
 
-# Making images and disks is not done on a machine that bootsvc keeps.
-LEFT_OUT = ("bootsvc.packaging", "bootsvc.image", "bootsvc.disk", "elftools")
+# Making images and disks is not done on a machine that bootsvc keeps, nor is publishing; and what a
+# probe runs fetches nothing from a store, which takes libraries of a megabyte.
+LEFT_OUT = (
+    *("bootsvc.packaging", "bootsvc.image", "bootsvc.disk", "elftools"),
+    *("bootsvc.store.metadata", "bootsvc.store.newest", "bootsvc.store.publisher"),
+    *("bootsvc.store.s3_objects", "bootsvc.store.signing_keys", "bootsvc.store.similarity"),
+    *("bootsvc.store.state", "bootsvc.transfer.freshness"),
+    *("bootsvc.os_side.store_client", "bootsvc.os_side.updating"),
+    *("numpy", "obstore", "securesystemslib", "tuf", "urllib3"),
+)
 
 # The standard library imports these only when they are used: seen by no import at the top.
 LATE_IMPORTS = (
@@ -317,7 +325,7 @@ def _add_python(tree: Path) -> None:
             search=(PROJECT, Path(python_runtime.DIST_PACKAGES)),
             standins=standins,
             extra=LATE_IMPORTS,
-            allowed=python_runtime.ALLOWED | {"elftools"},
+            allowed=python_runtime.ALLOWED | {"elftools", "zstandard"},
             python=interpreter,
         )
     )
