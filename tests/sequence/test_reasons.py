@@ -16,11 +16,11 @@ def kinds(root: type[errors.BootsvcError]) -> list[type[errors.BootsvcError]]:
 
 @pytest.mark.parametrize("kind", kinds(errors.BootsvcError))
 def test_every_error_of_ours_has_a_reason(kind: type[errors.BootsvcError]) -> None:
-    error = (
-        errors.DeviceError("disk", "read", 0, 5, "I/O error")
-        if kind is errors.DeviceError
-        else kind("what happened")
-    )
+    made: dict[type[errors.BootsvcError], errors.BootsvcError] = {
+        errors.DeviceError: errors.DeviceError("disk", "read", 0, 5, "I/O error"),
+        errors.RottenHereError: errors.RottenHereError("primary", 3),
+    }
+    error = made[kind] if kind in made else kind("what happened")
     assert reason_of(error) is not Reason.NONE
 
 
