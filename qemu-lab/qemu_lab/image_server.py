@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -44,7 +45,9 @@ class Faults:
         redirect: every answer sends to this place; "{path}" in it is the path asked for.
         packed: answers claim to be compressed.
         no_length: whole files are sent in chunks, their length unsaid.
-        times: so many answers are bad, then all is well; 0 = all of them.
+        only: it concerns paths that begin with this; all else is answered well.
+        times: so many answers are bad, then all is well; 0 = all of them. Only those count that
+            ``only`` and ``other_bytes`` concern.
     """
 
     no_ranges: bool = False
@@ -60,7 +63,16 @@ class Faults:
     redirect: str = ""
     packed: bool = False
     no_length: bool = False
+    only: str = ""
     times: int = 0
+
+    def concern(self, asked: Asked) -> bool:
+        """Whether the answer to a request would be bad."""
+        last = asked.last if asked.last is not None else sys.maxsize
+        return asked.path.startswith(self.only) and (
+            not self.other_bytes
+            or any(one.start <= last and asked.first < one.stop for one in self.other_bytes)
+        )
 
 
 @dataclass
@@ -113,7 +125,8 @@ class ImageServer:
     asked: list[Asked] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self._answered = 0
+        self._counting = threading.Lock()
+        self._counted, self._bad_answers = self.faults, 0
         self._stopped = threading.Event()
         handler = type("Handler", (_Handler,), {"owner": self})
         self._http = _QuietServer(("127.0.0.1", self.port), handler)
@@ -152,11 +165,16 @@ class ImageServer:
         """Whether it has vanished."""
         return self._stopped.is_set()
 
-    def faults_now(self) -> Faults:
-        """What the next answer does badly."""
-        self._answered += 1
-        used_up = 0 < self.faults.times < self._answered
-        return Faults() if used_up else self.faults
+    def faults_for(self, asked: Asked) -> Faults:
+        """What the answer to a request does badly."""
+        faults = self.faults
+        if not faults.concern(asked):
+            return Faults()
+        with self._counting:
+            if faults is not self._counted:
+                self._counted, self._bad_answers = faults, 0
+            self._bad_answers += 1
+            return Faults() if 0 < faults.times < self._bad_answers else faults
 
     def content(self, path: str) -> bytes | None:
         """The file at ``path``, None where there is none."""
@@ -191,11 +209,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Give a file, or part of it."""
-        faults = self.owner.faults_now()
         path = self.path.partition("?")[0].lstrip("/")
         content = self.owner.content(path)
         first, last = self._range()
         asked = Asked(path, first, last, self.headers.get("Host", ""))
+        faults = self.owner.faults_for(asked)
         self.owner.asked.append(asked)
         self.close_connection = faults.hang_up
         if faults.redirect:

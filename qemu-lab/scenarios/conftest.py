@@ -14,7 +14,7 @@ from qemu_lab.subject import ProbeMaker, Subject, machine_for
 
 __all__ = ["lab", "probe", "pytest_runtest_makereport"]
 
-LONGEST = ("test_demo.py", "test_debian.py")
+LONGEST = ("test_block_update.py", "test_demo.py", "test_debian.py")
 """Scenarios of minutes each: they begin first, so that no worker is left alone with one."""
 
 

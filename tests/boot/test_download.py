@@ -163,7 +163,7 @@ def test_a_bad_server_is_no_reason_not_to_install(fetch: Fetching, faults: Fault
 
 
 def test_bytes_that_were_changed_on_the_way_are_fetched_again(fetch: Fetching) -> None:
-    fetch.server.faults = Faults(other_bytes=(range(20_000, 20_001),), times=5)
+    fetch.server.faults = Faults(other_bytes=(range(20_000, 20_001),), times=2)
     fetch.fresh()
     assert fetch.holds(FRESH)
     assert "block 4 (byte 16384) differs from its digest; read again" in fetch.watch.said[0]

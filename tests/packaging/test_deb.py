@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,64 @@ def test_a_library_of_another_version_is_not_carried(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"tuf 7\S+ is installed") as refused:
         list(bundled_files(tmp_path))
     assert refused.value.hint == "make setup"
+
+
+def _imports(module: str, *, also_late: bool) -> set[str]:
+    """What a module of ours imports, late: within its functions, too."""
+    path = deb.PROJECT / module.replace(".", "/")
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    body: list[ast.AST] = list(ast.parse(source.read_bytes()).body)
+    found: set[str] = set()
+    while body:
+        node = body.pop()
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            submodules = (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update(one for one in submodules if _is_ours(one))
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING") and (
+            also_late or not isinstance(node, ast.FunctionDef)
+        ):
+            body += ast.iter_child_nodes(node)
+    return found
+
+
+def _is_ours(module: str) -> bool:
+    path = deb.PROJECT / module.replace(".", "/")
+    return module.startswith("bootsvc") and (path.is_dir() or path.with_suffix(".py").is_file())
+
+
+def _all_that_is_imported_for(command: str) -> set[str]:
+    """Every module behind a module of the command line; of other commands and of what publishers
+    do, which it has some words in common with, only what they import at once."""
+    found, left = set[str](), {command, "bootsvc.cli.__main__"}
+    while left:
+        module = left.pop()
+        if module in found:
+            continue
+        found.add(module)
+        if _is_ours(module):
+            parents = {module[:at] for at, char in enumerate(module) if char == "."}
+            of_others = module.startswith(("bootsvc.cli", "bootsvc.store")) and module != command
+            left |= parents | _imports(module, also_late=not of_others)
+    return found
+
+
+def test_the_package_brings_or_depends_on_every_module_that_an_update_imports(tree: Path) -> None:
+    needed = _all_that_is_imported_for("bootsvc.cli.update")
+    ours = {one for one in needed if one.startswith("bootsvc")}
+    assert {"bootsvc.transfer.fetch", "bootsvc.chains.strategy", "bootsvc.formats.pack"} < ours
+    for module in ours:
+        path = tree / CODE / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), module
+    others = {one.split(".")[0] for one in needed - ours} - sys.stdlib_module_names
+    carried = {one.name for one in (tree / CODE / "bootsvc/bundled").iterdir()}
+    assert others - carried == {"construct", "crcmod", "nacl", "zstandard"}
+    depends = re.search(r"^Depends: (.*)$", deb.control_file([]), re.MULTILINE)
+    assert depends is not None
+    for library in others - carried:
+        assert f"python3-{library}" in depends[1].replace(",", "").split()
 
 
 USE = """

@@ -12,6 +12,7 @@ looks at every disk that a cut left and at every start.
     disk.py       a disk's content as a value with a key; the device that writes down what is done
     cuts.py       disk before a start + its log -> every disk that a cut in it may leave
     scenarios.py  what happens to the machine, where it must end, and the documented fall-backs
+    block_store.py  the store of the scenarios that update by blocks
     world.py      one power-on, updater and OS, as a pure function of the disk
     parsed.py     parsers remember while a start runs, which is what makes the proof fast
     truth.py      what the judge knows of a scenario beforehand

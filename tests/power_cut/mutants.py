@@ -19,6 +19,7 @@ from tests.power_cut import explore, scenarios
 from tests.power_cut.explore import FirstCut, Plan, Walk
 from tests.power_cut.mistakes.at_console import AT_CONSOLE
 from tests.power_cut.mistakes.in_areas import IN_AREAS
+from tests.power_cut.mistakes.in_block_update import IN_BLOCK_UPDATE
 from tests.power_cut.mistakes.in_os import IN_OS
 from tests.power_cut.mistakes.in_record import IN_RECORD
 from tests.power_cut.mistakes.in_table import IN_TABLE
@@ -27,7 +28,14 @@ from tests.power_cut.results import MutantOutcome, Violation
 from tests.power_cut.scenarios import Scenario
 from tests.power_cut.world import State, Step, first_state, power_on_device
 
-MUTANTS: tuple[Mutant, ...] = (*IN_RECORD, *IN_AREAS, *IN_TABLE, *IN_OS, *AT_CONSOLE)
+MUTANTS: tuple[Mutant, ...] = (
+    *IN_RECORD,
+    *IN_AREAS,
+    *IN_TABLE,
+    *IN_OS,
+    *IN_BLOCK_UPDATE,
+    *AT_CONSOLE,
+)
 BY_NAME = {one.name: one for one in MUTANTS}
 UNCUT = "uncut"
 CRASHES = "crashes"

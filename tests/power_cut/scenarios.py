@@ -78,6 +78,9 @@ def _versions() -> dict[str, Image]:
 
 
 IMAGES = _versions() | {"foreign": make_image(random_blocks(BLOCKS, 3), number=9, compatible="x")}
+STORED = ("v1", "v2", "v3")
+"""The images that the store has from which machines update by blocks."""
+
 APPROVED = tuple(
     ApprovedImage(
         name,
@@ -97,10 +100,13 @@ class StageImage:
     Attributes:
         repeats: an agent that goes on asking until the image is installed or failed; else the OS
             asks once, and forgets that after a power cut.
+        by_blocks: the image comes block by block from a store whose first server sends wrong blocks
+            (``block_store``); else from an image file.
     """
 
     image: str
     repeats: bool = False
+    by_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,6 +228,15 @@ def settled(sector_size: int) -> bytearray:
 def settled_with_blank_staging(sector_size: int) -> bytearray:
     """v2 runs, v1 is behind it, and nothing was ever staged."""
     return disk_with(sector_size, V2_ON_V1, **HELD)
+
+
+def half_fetched(sector_size: int) -> bytearray:
+    """v2 runs, v1 is behind it; v3 was being fetched into staging, where its first half stands."""
+    status = replace(V2_ON_V1, staging=AreaRecord(AreaState.WRITING))
+    content = disk_with(sector_size, status, **HELD)
+    half, start = BLOCKS // 2 * BLOCK_SIZE, PARTS["staging"].start
+    content[start : start + half] = IMAGES["v3"].content[:half]
+    return content
 
 
 def delivered(sector_size: int) -> bytearray:
@@ -455,6 +470,16 @@ SCENARIOS = (
         "v2 runs; an agent stages v3, again after every cut, until it is installed",
         settled_with_blank_staging,
         ask=StageImage("v3", repeats=True),
+        copies=("staging", "backup", "copy"),
+        end=UPDATED,
+        fallbacks=(TRIES_CUT_OFF,),
+        leaves="v2",
+    ),
+    Scenario(
+        "block-update",
+        "v2 runs; an agent goes on to fetch v3 from a store by blocks, again after every cut",
+        half_fetched,
+        ask=StageImage("v3", repeats=True, by_blocks=True),
         copies=("staging", "backup", "copy"),
         end=UPDATED,
         fallbacks=(TRIES_CUT_OFF,),

@@ -26,6 +26,7 @@ from bootsvc.sequence.runner import Runner
 from bootsvc.storage import status_store
 from bootsvc.storage.device import Window
 from bootsvc.storage.status_store import StatusStore
+from bootsvc.transfer import block_update, fetch
 from tests.power_cut import oracle
 from tests.power_cut.mistakes.mutant import Effect, Mutant, rows_with
 from tests.power_cut.mutants import (
@@ -44,6 +45,7 @@ SPREAD = {
     "update-asked-before-staged": "prefix",
     "no-flush-before-record": "subset",
     "blocks-compared-by-first-sector": "torn",
+    "fetched-blocks-believed": UNCUT,
     "both-copies-in-one-epoch": "torn_record",
     "sequence-outside-crc": "torn_record",
     "copy-not-read-back": UNCUT,
@@ -91,6 +93,8 @@ def test_the_product_is_as_before_when_a_mistake_is_over() -> None:
             checks,
             runner,
             staging,
+            block_update,
+            fetch,
         )
         classes = (Runner, StatusStore, Window)
         return dict(TABLE), *(dict(vars(one)) for one in (*changed, status_store, *classes))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from bootsvc.errors import AlteredImageError, BootsvcError, ConfirmRefusedError
-from bootsvc.formats.boot_status import Area, Phase, Reason, Request
+from bootsvc.formats.boot_status import Area, AreaState, BootStatus, Phase, Reason, Request
 from bootsvc.formats.gpt import NAMES, Gpt
 from bootsvc.sequence import by_hand, requests
 from bootsvc.sequence.actions import Action, Boot, Halt
@@ -28,6 +28,7 @@ from bootsvc.storage.image_area import CopyCounts, Footer, read_footer, read_lea
 from bootsvc.storage.status_store import StatusStore
 from bootsvc.units import BLOCK_SIZE
 from tests.images import COMPATIBLE, KEY
+from tests.power_cut import block_store
 from tests.power_cut.disk import (
     Base,
     Flushed,
@@ -339,13 +340,16 @@ def _ask(scenario: Scenario, disk: Disk, device: SimulatedDisk) -> bool:
     """Ask for what the scenario wants; True where it is to be asked again after a power cut."""
     status = disk.status.read()
     match scenario.ask:
-        case StageImage(name, repeats):
+        case StageImage(name, repeats, by_blocks):
             image = IMAGES[name]
             is_done = image.identity in (status.primary.identity, *status.failed)
             if is_done or status.request is Request.UPDATE:
                 return repeats
             requests.check_stageable(status)
             device.mark("staging")
+            if by_blocks:
+                _update_by_blocks(disk, status, name)
+                return repeats
             transaction = hashlib.sha256(repr((name, status.sequence)).encode()).digest()[:16]
             write_staging(
                 disk, status, _source_of(name), UpdateRequest(transaction), _unwatched,
@@ -356,6 +360,16 @@ def _ask(scenario: Scenario, disk: Disk, device: SimulatedDisk) -> bool:
             device.mark("rollback-request")
             disk.status.replace(requests.rollback_requested(status))
     return False
+
+
+def _update_by_blocks(disk: Disk, status: BootStatus, name: str) -> None:
+    """As ``bootsvc update --install`` does: step 1, where that is not done, then step 2."""
+    staged = status.staging
+    if (staged.state, staged.identity) != (AreaState.VALID, IMAGES[name].identity):
+        block_store.fetch(disk, status, name, SITE, _unwatched)
+        status = disk.status.read()
+    transaction = hashlib.sha256(repr((name, status.sequence)).encode()).digest()[:16]
+    disk.status.replace(requests.update_requested(status, status.staging, transaction))
 
 
 def _source_of(name: str) -> StagedImage:

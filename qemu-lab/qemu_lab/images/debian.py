@@ -6,7 +6,7 @@ Three stages, each cached by what goes into it:
    release alone, v2 with updates and security on top, which is a real package update.
 2. lab: in a copy of the base apt installs the bootsvc package, the lab's files are put in and
    the image's own initrd is made.
-3. squashfs: the tar of stage 2 as it is (v1, v2), or with a few files changed (bad images).
+3. squashfs: the tar of stage 2 as it is (v1, v2), or with a few files changed (v3, v4, bad images).
 
 As root mmdebstrap works directly; anyone else needs ``newuidmap`` (package uidmap) and a
 range in /etc/subuid. Between the stages only tar archives are kept, so no step leaves files
@@ -91,7 +91,8 @@ class Request:
 
 def names() -> list[str]:
     """Names of all Debian images, in the order in which they are made."""
-    return ["debian-v1", "debian-v2", *(f"debian-{name}" for name in recipe.bad_files())]
+    good = ("1", "2", *recipe.INCREMENTS)
+    return [*(f"debian-v{one}" for one in good), *(f"debian-{name}" for name in recipe.bad_files())]
 
 
 def build(request: Request) -> list[Path]:
@@ -115,6 +116,7 @@ def build(request: Request) -> list[Path]:
         second,
         [
             (second.name, second.version, []),
+            *((f"debian-v{one}", one, recipe.increment_files(one)) for one in recipe.INCREMENTS),
             *((name, BAD_VERSION, changes) for name, changes in bad),
         ],
     )

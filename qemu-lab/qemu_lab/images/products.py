@@ -235,13 +235,14 @@ def lab_disk(
     kernel_name: str = "cloud",
     confirmed: bool = True,
     area_size: int = PROBE_AREA,
+    data_size: int = DATA,
     options: str = "",
 ) -> Path:
     """A bootable disk with ``image``; ``options`` are kernel options for the updater."""
     found = kernel(kernel_name)
     create_disk(
         out,
-        plan(area_size=area_size, data_size=DATA),
+        plan(area_size=area_size, data_size=data_size),
         DiskContents(
             image=image,
             kernel=found.vmlinuz,

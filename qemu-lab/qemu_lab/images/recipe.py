@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
@@ -127,6 +128,7 @@ def lab_files(public_keys: Iterable[Path], settings: str) -> list[Change]:
         Change("etc/initramfs-tools/conf.d/qemu-lab", _file("initramfs.conf")),
         Change("etc/initramfs-tools/modules", _file("initramfs-modules")),
         Change("etc/hostname", b"debian-lab\n"),
+        Change("etc/systemd/network/lab.network", _file("lab.network")),
         Change("etc/fstab", b"# The root is an overlay that bootsvc sets up.\n"),
         # Without them systemd takes every start on a fresh overlay for an update of /usr.
         Change("etc/.updated", b""),
@@ -142,6 +144,16 @@ def version_files(version: str, os_release: bytes) -> list[Change]:
     lines = [line for line in os_release.splitlines() if not line.startswith(b"IMAGE_")]
     lines += [b"IMAGE_ID=debian-lab", f"IMAGE_VERSION={version}".encode()]
     return [Change("usr/lib/os-release", b"\n".join(lines) + b"\n")]
+
+
+INCREMENTS = ("3", "4")
+"""Versions that follow v2, each a small step after the one before: see ``increment_files``."""
+
+
+def increment_files(version: str) -> list[Change]:
+    """What is new in an increment, beside its version: 1 MiB that no other version has."""
+    news = hashlib.shake_128(f"debian news {version}".encode()).digest(2**20)
+    return [Change("usr/share/qemu-lab/news", news)]
 
 
 def bad_files() -> dict[str, list[Change]]:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from bootsvc.image.make import BootOptions, make_image
 from bootsvc.packaging import deb
+from bootsvc.storage.image_file import open_bimg
 from qemu_lab.images import cache, debian, kernels, products
 from qemu_lab.images.tools import IMAGES, PROJECT, mebibytes, step
 
 DEBS = PROJECT / "build" / "debs"
 
-NUMBERS = {"debian-v1": 1, "debian-v2": 2}
-"""Image -> its number; every bad image has the number that follows."""
+NUMBERS = {"debian-v1": 1, "debian-v2": 2, "debian-v3": 3, "debian-v4": 4}
+"""Image -> its number, each the parent of the next; every bad image has the number after v2's."""
 BAD_NUMBER = int(debian.BAD_VERSION)
 
 
@@ -44,6 +45,12 @@ class DebianImage:
         return f"{self.rootfs}-{self.method}"
 
     @property
+    def parent(self) -> DebianImage | None:
+        """The version before, for the same back end."""
+        before = f"debian-v{self.number - 1}"
+        return DebianImage(before, self.method) if before in NUMBERS else None
+
+    @property
     def path(self) -> Path:
         """The image file."""
         return IMAGES / f"{self.name}.bimg"
@@ -52,7 +59,7 @@ class DebianImage:
 CATALOGUE = tuple(
     DebianImage(name, method) for name in debian.names() for method in ("kexec", "switch_root")
 )
-"""Every Debian image, for both back ends: the same squashfs, another manifest."""
+"""Every Debian image, for both back ends: the same squashfs, another manifest; parents first."""
 
 
 def _package() -> Path:
@@ -65,6 +72,11 @@ def _package() -> Path:
     return package
 
 
+def _identity(image: Path) -> bytes:
+    with open_bimg(image) as (_, footer):
+        return footer.identity
+
+
 def build_all() -> list[Path]:
     """Make every signed Debian image that is not fresh, and whatever it is made of."""
     signing_key = products.lab_key()
@@ -74,9 +86,11 @@ def build_all() -> list[Path]:
     debian.build(debian.Request(IMAGES, kernel, package, keys, products.SETTINGS))
     for image in CATALOGUE:
         rootfs = IMAGES / f"{image.rootfs}.squashfs"
+        parent = image.parent
         key = cache.key_of(
             [
                 repr(image),
+                *([cache.note_of(parent.path)] if parent else ()),
                 cache.note_of(rootfs),
                 products.PUBLIC_KEY,
                 PROJECT / "bootsvc/image",
@@ -95,6 +109,7 @@ def build_all() -> list[Path]:
                 lineage=products.LINEAGE,
                 compatible=products.COMPATIBLE,
                 boot=BootOptions(image.method, (products.CONSOLE,)),
+                parent=_identity(parent.path) if parent else None,
                 force=True,
             )
             cache.mark(image.path, key)

@@ -4,7 +4,7 @@ set -e
 
 # Lab images only: root has no password and is logged in on the serial line.
 passwd -d root
-systemctl enable qemu-lab-responder.service
+systemctl enable qemu-lab-responder.service systemd-networkd.service
 # Nothing that these do is needed here, and emulation makes them slow.
 systemctl mask getty@tty1.service getty-static.service systemd-binfmt.service \
     proc-sys-fs-binfmt_misc.automount e2scrub_reap.service
