@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bootsvc.boot.watch import Watch
@@ -24,7 +23,7 @@ from bootsvc.formats.catalogue import (
     version_key,
 )
 from bootsvc.transfer.freshness import Freshness
-from bootsvc.transfer.remote import HttpRemote, Remote, Remotes
+from bootsvc.transfer.remote import HttpRemote, Remotes
 from bootsvc.transfer.throttle import Throttle
 
 ROOT_PATH = Path("/etc/bootsvc/root.json")
@@ -71,7 +70,6 @@ def open_store(
     folder: Path,
     throttle: Throttle,
     watch: Watch,
-    local: Sequence[Remote] = (),
 ) -> Iterator[StoreClient]:
     """The machine's store; nothing is asked yet.
 
@@ -81,7 +79,6 @@ def open_store(
         folder: what the machine has seen of the store is kept there.
         throttle: counts what is fetched.
         watch: hears of waits and of what is tried again.
-        local: places on this machine that are asked for blocks before any server.
 
     Raises:
         SettingsError: no address is set.
@@ -104,18 +101,12 @@ def open_store(
             stack.enter_context(HttpRemote(address.strip(), watch, throttle.took))
             for address in addresses.split(",")
         ]
-        of_servers = Remotes(servers)
+        remotes = Remotes(servers)
 
         def fetch(path: str, largest: int) -> bytes:
-            return of_servers.right(partial(_read, path=path, largest=largest))
+            return remotes.right(lambda remote: remote.read(path, largest))
 
-        yield StoreClient(
-            Remotes([*local, *servers]), Freshness(folder, root, fetch, say=watch.say)
-        )
-
-
-def _read(remote: Remote, path: str, largest: int) -> bytes:
-    return remote.read(path, largest)
+        yield StoreClient(remotes, Freshness(folder, root, fetch, say=watch.say))
 
 
 def offered(
