@@ -75,7 +75,9 @@ def test_files_are_completed_where_a_file_is_wanted(script: Path, tmp_path: Path
 
 
 def test_tab_on_a_terminal_completes_a_command(script: Path) -> None:
-    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=10) as shell:
+    # No history: what is typed here is none of the person's own commands.
+    words = ["--norc", "--noprofile", "+o", "history", "-i"]
+    with pexpect.spawn("bash", words, timeout=10) as shell:
         shell.sendline(f"source {shlex.quote(str(script))}; PS1='ready> '")
         shell.expect("\r\n.*ready> ")
         shell.send("bootsvc roll\t")
