@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.cli.image_text import text_of
 from bootsvc.cli.output import progress, show
 from bootsvc.cli.parsing import Groups, natural, new_command
 from bootsvc.units import describe_size
@@ -160,7 +161,6 @@ def add_making_options(parser: argparse.ArgumentParser, *, is_required: bool) ->
 
 def run_make(args: argparse.Namespace) -> ExitCode:
     """Make a signed image file."""
-    from bootsvc.cli.image import text_of
     from bootsvc.errors import StorageError
     from bootsvc.image.keys import load_signing_key
     from bootsvc.storage.image_file import open_bimg

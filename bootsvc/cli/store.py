@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootsvc.cli import store_content
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import show, show_json, show_note
 from bootsvc.cli.parsing import Groups, new_group
-from bootsvc.errors import ToolError, WrongKeyError
+from bootsvc.cli.store_access import new_store_command, opened
 from bootsvc.store.expiry import LONGEST_DAYS, ROLES, Expiry
 
 if TYPE_CHECKING:
@@ -36,28 +36,7 @@ def add_commands(groups: Groups) -> None:
     _add_init(commands)
     _add_refresh(commands)
     _add_rotate(commands)
-    # It builds on what is defined here.
-    from bootsvc.cli import store_content
-
     store_content.add_commands(commands)
-
-
-def new_store_command(
-    commands: Groups, name: str, summary: str, text: str = ""
-) -> argparse.ArgumentParser:
-    """A command that works on a store with its keys."""
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("where", metavar="WHERE", help="folder, or s3://bucket/prefix")
-    parser.add_argument(
-        "--keys", metavar="DIR", type=Path, required=True, help="folder of the store's keys"
-    )
-    return parser
 
 
 def _add_init(commands: Groups) -> None:
@@ -169,32 +148,6 @@ def run_rotate(args: argparse.Namespace) -> ExitCode:
         f"the old one can be removed from {args.keys}; machines follow by themselves"
     )
     return ExitCode.OK
-
-
-def opened(args: argparse.Namespace, *, create: bool = False) -> ObjectStore:
-    """The store that a command works on.
-
-    Raises:
-        ToolError: a library is missing.
-        WrongKeyError: the keys lie where everybody reads them.
-        StoreAccessError: there is no such folder, or the address is no bucket's.
-    """
-    try:
-        import bootsvc.store.metadata  # noqa: F401
-        from bootsvc.store.objects import S3_SCHEME, open_object_store
-    except ImportError as exc:
-        raise ToolError(
-            f"the library {exc.name} is missing, which image stores need",
-            hint="pip install 'bootsvc[store]'",
-        ) from exc
-    where: str = args.where
-    keys: Path = args.keys
-    if not where.startswith(S3_SCHEME) and keys.resolve().is_relative_to(Path(where).resolve()):
-        raise WrongKeyError(
-            f"{keys}: lies within the store {where}, which is shown to everybody",
-            hint="keep the keys in a folder of their own",
-        )
-    return open_object_store(where, create=create)
 
 
 def _expiry_of(args: argparse.Namespace) -> Expiry:

@@ -15,7 +15,7 @@ from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.image_make import add_making_options, make_from
 from bootsvc.cli.output import progress, show, show_json, show_note
 from bootsvc.cli.parsing import Groups, natural
-from bootsvc.cli.store import new_store_command, opened
+from bootsvc.cli.store_access import new_store_command, opened
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
