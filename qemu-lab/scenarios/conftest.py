@@ -30,7 +30,7 @@ def probe(lab: Lab) -> ProbeMaker:
     Arguments: the first image; ``update``: the image to be staged; ``confirmed``, ``options``:
     see ``products.lab_disk``; ``base``: hardware beside the disk; ``by_boot_loader``: the disk's
     own boot loader starts the updater, as on a real machine. Otherwise QEMU does, some seconds
-    quicker, unless ``base`` has a firmware of its own.
+    quicker, unless ``base`` has a kernel or a firmware of its own.
     """
 
     def make(
@@ -50,7 +50,8 @@ def probe(lab: Lab) -> ProbeMaker:
             options=options,
         )
         machine = machine_for(disk, base=base)
-        if not by_boot_loader and machine.firmware is None:
+        starts_otherwise = machine.kernel is not None or machine.firmware is not None
+        if not by_boot_loader and not starts_otherwise:
             machine = replace(
                 machine,
                 kernel=products.kernel(first.kernel).vmlinuz,

@@ -85,7 +85,7 @@ def test_a_staging_area_that_cannot_be_read_is_refused_with_its_reason(probe: Pr
     assert machine.stage_from_outside(V2.path).returncode == 0
     start, _ = machine.range_of("bootsvc-staging")
     machine.power_on()
-    machine.wait(Stage.BOOT_LOADER)
+    machine.wait(Stage.KERNEL)
     machine.vm.faults.io_error(0, start + 8 * 2**20, 2**20, operations=("read",))
     machine.wait(Stage.REFUSED)
     machine.runs(1)
@@ -103,7 +103,7 @@ def test_a_backup_area_that_cannot_be_written_ends_the_update_with_its_reason(
     assert machine.stage_from_outside(V2.path).returncode == 0
     start, _ = machine.range_of("bootsvc-backup")
     machine.power_on()
-    machine.wait(Stage.BOOT_LOADER)
+    machine.wait(Stage.KERNEL)
     machine.vm.faults.io_error(0, start + 8 * 2**20, 2**20, operations=("write",))
     machine.wait(Stage.BACKUP)
     machine.runs(1)
