@@ -41,7 +41,7 @@ def rot_payload(machine: Subject, image: ProbeImage) -> None:
 
 def test_an_erofs_image_runs(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
-    machine = probe(EROFS, direct=True)
+    machine = probe(EROFS)
     machine.power_on()
     machine.runs(1)
     assert " erofs ro" in machine.shell("grep ' /run/bootsvc/lower ' /proc/mounts")
@@ -54,7 +54,7 @@ def test_a_checked_disk_in_an_area_that_rots_gives_way_to_the_disk_in_backup(
     """Back ends: kexec, where the image's own initrd shows the root partition above the check of
     its blocks, then switch_root, where the updater does so."""
     erst = Machine(pstore=lab.directory / "erst")
-    machine = probe(DISK, direct=True, base=erst)
+    machine = probe(DISK, base=erst)
     done = machine.stage_from_outside(CHECKED_DISK.path)
     assert done.returncode == 0, done.stderr
     machine.power_on()
@@ -77,7 +77,7 @@ def test_a_block_that_rots_while_the_image_runs_is_never_read_and_is_repaired(
     probe: ProbeMaker, lab: Lab
 ) -> None:
     """Back end: switch_root; the panic is kept by the firmware's store (ACPI ERST)."""
-    machine = probe(CHECKED, direct=True, base=Machine(pstore=lab.directory / "erst"))
+    machine = probe(CHECKED, base=Machine(pstore=lab.directory / "erst"))
     machine.power_on()
     machine.vm.console.wait_for_text("a rotten one restarts the machine", 90)
     machine.runs(1)
