@@ -67,15 +67,17 @@ class HttpFile:
         *,
         ahead: int = AHEAD,
         needs_ranges: bool = False,
+        first: range = range(BLOCK_SIZE),
         on_bytes: Callable[[int], None] = no_tick,
     ) -> None:
-        """Ask the server for the file's size.
+        """Ask the server for the file's size, and for the bytes that will be read first.
 
         Args:
             largest: bytes that a file may have at most.
             ahead: bytes asked for beyond what is read, while the file is read on and on.
             needs_ranges: a server that gives none is refused: too much would be read again and
                 again.
+            first: the bytes that will be read first.
             on_bytes: told the bytes of each piece as it arrives; may hold the next one up.
 
         Raises:
@@ -99,7 +101,7 @@ class HttpFile:
         self._tail = b""
         self._has_ranges = True
         try:
-            self._open(largest)
+            self._open(largest, first)
         except BaseException:
             self.close()
             raise
@@ -125,8 +127,13 @@ class HttpFile:
             self._connection.close()
             self._connection = None
 
-    def read_at(self, offset: int, length: int) -> bytes:
+    def read_at(
+        self, offset: int, length: int, on_piece: Callable[[bytes], None] | None = None
+    ) -> bytes:
         """Exactly ``length`` bytes from ``offset``.
+
+        Args:
+            on_piece: given each piece as it arrives.
 
         Raises:
             ConnectionLostError: no byte came however often it was tried; ``Patience`` says how
@@ -153,6 +160,8 @@ class HttpFile:
             parts.append(piece)
             at += len(piece)
             failures = 0
+            if on_piece is not None:
+                on_piece(piece)
             self._on_bytes(len(piece))
             self._watch.tick(0)
         self._read_to = at
@@ -167,14 +176,16 @@ class HttpFile:
 
     # --- the first answer ---------------------------------------------------------------------
 
-    def _open(self, largest: int) -> None:
+    def _open(self, largest: int, first: range) -> None:
         failures = 0
         while not self.size:
             try:
-                self._answer = self._ask(0, BLOCK_SIZE)
+                self._answer = self._ask(first.start, first.stop)
             except (OSError, http.client.HTTPException, _TryAgainError) as exc:
                 failures += 1
-                self._try_again(failures, "its beginning", exc)
+                self._try_again(
+                    failures, f"byte {first.start}" if first.start else "its beginning", exc
+                )
         if self.size > largest:
             raise ImageTooLargeError(
                 f"{self.name}: {self.size} bytes, the largest image that fits has {largest}",
@@ -277,7 +288,9 @@ class HttpFile:
         if status == 200:
             return self._checked_whole(response)
         if status == 416:
-            raise self._changed(f"it has no byte {first} any more") if self.size else self._empty()
+            if self.size:
+                raise self._changed(f"it has no byte {first} any more")
+            raise self._short(first) if first else self._empty()
         kind = NotOnServerError if status in _NOT_THERE else ServerError
         raise kind(
             f"{self.name}: the server answers {status} {_plain(response.reason)}",
@@ -329,6 +342,11 @@ class HttpFile:
         if self.size not in (0, size):
             raise self._changed(f"it had {self.size} bytes, now {size}")
         self.size = size
+
+    def _short(self, first: int) -> ServerError:
+        return ServerError(
+            f"{self.name}: the file has no byte {first}", hint="was it copied to the server whole?"
+        )
 
     def _empty(self) -> ServerError:
         return ServerError(f"{self.name}: the file is empty", hint=_HINTS[404])

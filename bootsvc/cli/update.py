@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bootsvc.sequence.checks import Site
     from bootsvc.settings import Settings
     from bootsvc.storage.image_area import CopyCounts
-    from bootsvc.transfer.throttle import Throttle
 
 PLAN_TEXT = """\
 Reads the store's catalogue, and a recipe of some kilobytes; writes nothing.
@@ -113,7 +112,7 @@ def run_plan(args: argparse.Namespace) -> ExitCode:
     with open_machine(disk_path(args), writable=False) as machine, _store(args) as store:
         catalogue, goal = _goal(machine, store, args)
         planned = _plan(machine, store, catalogue, goal, args)
-        read = store.throttle.total
+        read = store.client.throttle.total
     if args.json:
         show_json(_document(planned, read))
     else:
@@ -173,6 +172,7 @@ def _advance(
     updated = fetch_goal(
         machine,
         store.client,
+        goal.identity,
         lambda without, by_delta: _plan(
             machine, store, catalogue, goal, args, without=without, by_delta=by_delta
         ),
@@ -184,7 +184,7 @@ def _advance(
     )
     show(
         f"number {goal.number}, label {goal.label}, stands in staging, read back in full: fetched"
-        f" {describe_size(store.throttle.total)}, taken from this machine"
+        f" {describe_size(store.client.throttle.total)}, taken from this machine"
         f" {describe_size(updated.local)}, there already {describe_size(updated.resumed)}"
     )
     for name, tally in store.client.remotes.tallies.items():
@@ -201,25 +201,23 @@ class _Store:
     client: StoreClient
     settings: Settings
     site: Site
-    throttle: Throttle
 
 
 @contextmanager
 def _store(args: argparse.Namespace) -> Iterator[_Store]:
     """The store of this machine's settings."""
     from bootsvc.os_side.site import load_public_keys
-    from bootsvc.os_side.store_client import FOLDER, ROOT_PATH, open_store
+    from bootsvc.os_side.store_client import ROOT_PATH, open_store
     from bootsvc.sequence.checks import Site
     from bootsvc.settings import DEFAULT_PATH, KEYS_DIR, load
-    from bootsvc.transfer.throttle import Throttle
     from bootsvc.units import KIB
 
     settings = load(args.settings or DEFAULT_PATH)
     site = Site(load_public_keys(args.keys or KEYS_DIR), settings.compatible)
-    throttle = Throttle(settings.store_rate_kib_s * KIB)
-    folder = _data_folder(args) / FOLDER
-    with open_store(settings.stores, args.root or ROOT_PATH, folder, throttle, _Notes()) as client:
-        yield _Store(client, settings, site, throttle)
+    rate = settings.store_rate_kib_s * KIB
+    data = _data_folder(args)
+    with open_store(settings.stores, args.root or ROOT_PATH, data, rate, _Notes()) as client:
+        yield _Store(client, settings, site)
 
 
 def _data_folder(args: argparse.Namespace) -> Path:

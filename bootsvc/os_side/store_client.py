@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from bootsvc.formats.catalogue import (
 )
 from bootsvc.transfer.freshness import Freshness
 from bootsvc.transfer.remote import HttpRemote, Remotes
+from bootsvc.transfer.spool import Spool
 from bootsvc.transfer.throttle import Throttle
 
 ROOT_PATH = Path("/etc/bootsvc/root.json")
@@ -32,6 +34,9 @@ ROOT_PATH = Path("/etc/bootsvc/root.json")
 FOLDER = "store"
 """In data: what this machine has seen of its store."""
 
+SPOOL_FOLDER = "spool"
+"""In data: what has arrived of a version and does not stand in its place yet."""
+
 
 @dataclass(frozen=True)
 class StoreClient:
@@ -39,10 +44,12 @@ class StoreClient:
 
     Attributes:
         remotes: where recipes and packs are read.
+        throttle: counts what is fetched.
     """
 
     remotes: Remotes
     freshness: Freshness
+    throttle: Throttle
 
     def catalogue(self, lineage: str) -> Catalogue:
         """The versions of a lineage.
@@ -67,8 +74,8 @@ class StoreClient:
 def open_store(
     addresses: str,
     root_path: Path,
-    folder: Path,
-    throttle: Throttle,
+    data: Path,
+    bytes_per_s: int,
     watch: Watch,
 ) -> Iterator[StoreClient]:
     """The machine's store; nothing is asked yet.
@@ -76,8 +83,8 @@ def open_store(
     Args:
         addresses: the setting ``stores``.
         root_path: the root metadata that the machine was given.
-        folder: what the machine has seen of the store is kept there.
-        throttle: counts what is fetched.
+        data: what the machine has seen of the store is kept there, and what has arrived.
+        bytes_per_s: the most that is fetched; 0 = no limit.
         watch: hears of waits and of what is tried again.
 
     Raises:
@@ -96,17 +103,23 @@ def open_store(
             f"{root_path}: the store's root metadata cannot be read: {exc.strerror}",
             hint="copy root.json there from the publisher's keys",
         ) from exc
+    stop = threading.Event()
+    throttle = Throttle(bytes_per_s, sleep=stop.wait)
+    spool = Spool(data / SPOOL_FOLDER)
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(HttpRemote(address.strip(), watch, throttle.took))
+            stack.enter_context(
+                HttpRemote(address.strip(), watch, throttle.took, spool=spool, stop=stop)
+            )
             for address in addresses.split(",")
         ]
-        remotes = Remotes(servers)
+        remotes = Remotes(servers, spool, stop)
 
         def fetch(path: str, largest: int) -> bytes:
             return remotes.right(lambda remote: remote.read(path, largest))
 
-        yield StoreClient(remotes, Freshness(folder, root, fetch, say=watch.say))
+        freshness = Freshness(data / FOLDER, root, fetch, say=watch.say)
+        yield StoreClient(remotes, freshness, throttle)
 
 
 def offered(

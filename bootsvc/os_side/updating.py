@@ -120,6 +120,7 @@ def _decide(
 def fetch_goal(
     machine: Machine,
     client: StoreClient,
+    goal: bytes,
     replan: Callable[[frozenset[str], bool], PlannedUpdate],
     site: Site,
     show_work: ShowWork,
@@ -134,6 +135,7 @@ def fetch_goal(
     what was fetched until then stays.
 
     Args:
+        goal: its identity.
         replan: ``plan_update`` for given images to leave out, by a delta or without.
         is_requested: the next start is asked to install it (step 2).
 
@@ -144,6 +146,7 @@ def fetch_goal(
     """
     without: frozenset[str] = frozenset()
     by_delta = True
+    client.remotes.spool.begin(goal)
     while True:
         planned = replan(without, by_delta)
         check_stageable(machine.status)

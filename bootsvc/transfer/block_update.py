@@ -89,6 +89,7 @@ def update_staging(
     source = AssembledImage(assembly)
     image = StagedImage(source, assembly.plan.footer, assembly.leaves)
     counts = write_staging(disk, status, image, request, show_work, fill=fill)
+    remotes.spool.end()
     return Updated(assembly.plan, counts, fetched, source.copied, resumed)
 
 

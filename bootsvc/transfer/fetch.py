@@ -73,7 +73,7 @@ def fetch_blocks(
     packs = assembly.plan.packs
     unpacking = threading.Lock()
     batches = deque(_batches(wants))
-    total = sum(_stored_size(one, packs) for one in batches)
+    total = sum(len(packs[one.pack].place(one.frames)) for one in batches)
     if not batches:
         return 0
 
@@ -90,9 +90,15 @@ def fetch_blocks(
                 batch, future = running.popleft()
                 for one in future.result():
                     staging.write_at(one.want.first * BLOCK_SIZE, one.content)
-                work.tick(_stored_size(batch, packs))
+                place = packs[batch.pack].place(batch.frames)
+                remotes.spool.drop(packs[batch.pack].key, place.start, len(place))
+                work.tick(len(place))
+        except BaseException:  # Ctrl-C among them: nobody waits for a server that is silent
+            remotes.stop.set()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            remotes.stop.clear()
     staging.flush()
     return total
 
@@ -101,14 +107,10 @@ def _batches(wants: dict[tuple[int, int], list[Want]]) -> Iterator[_Batch]:
     """Frames joined to requests; in the order of packs, so that neighbours are found."""
     for index in sorted({pack for pack, _ in wants}):
         for run in neighbouring(sorted(frame for pack, frame in wants if pack == index)):
-            for first in range(run.start, run.stop, BATCH_FRAMES):
-                frames = range(first, min(first + BATCH_FRAMES, run.stop))
+            # At the same places in every try, so that the spool knows them again.
+            for first in range(run.start // BATCH_FRAMES * BATCH_FRAMES, run.stop, BATCH_FRAMES):
+                frames = range(max(first, run.start), min(first + BATCH_FRAMES, run.stop))
                 yield _Batch(index, frames, tuple(tuple(wants[index, one]) for one in frames))
-
-
-def _stored_size(batch: _Batch, packs: dict[int, Pack]) -> int:
-    places = packs[batch.pack].places
-    return places[batch.frames[-1]].stop - places[batch.frames[0]].start
 
 
 def _read(

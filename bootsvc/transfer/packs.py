@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bootsvc.errors import FormatError
 from bootsvc.formats.catalogue import StoredPack, VersionDocument, pack_key, recipe_key
@@ -28,6 +29,10 @@ class Pack:
     header: PackHeader
     places: tuple[range, ...]
 
+    def place(self, frames: range) -> range:
+        """Where neighbouring frames lie in the object, in bytes."""
+        return range(self.places[frames[0]].start, self.places[frames[-1]].stop)
+
     @property
     def key(self) -> str:
         """Its name in a store."""
@@ -46,7 +51,7 @@ def read_recipe(remote: Remote, document: VersionDocument) -> Recipe:
         FormatError: it is damaged, of another image, or counts other packs than the document.
         BootsvcError: the remote failed.
     """
-    data = remote.read(recipe_key(document.recipe_sha256), document.recipe_size)
+    data = remote.read_range(recipe_key(document.recipe_sha256), 0, document.recipe_size)
     recipe = parse_recipe(data, document.recipe_sha256)
     if recipe.packs != tuple(one.identity for one in document.packs):
         raise FormatError("recipe: its packs are not those of the version's document")
@@ -110,6 +115,7 @@ def read_frames(remote: Remote, pack: Pack, frames: range) -> list[bytes]:
     Raises:
         BootsvcError: the remote failed.
     """
-    start, end = pack.places[frames[0]].start, pack.places[frames[-1]].stop
-    data = remote.read_range(pack.key, start, end - start)
-    return [data[pack.places[one].start - start : pack.places[one].stop - start] for one in frames]
+    place = pack.place(frames)
+    data = memoryview(remote.read_range(pack.key, place.start, len(place)))
+    ends = [pack.places[one].stop - place.start for one in frames]
+    return [bytes(data[start:end]) for start, end in pairwise([0, *ends])]

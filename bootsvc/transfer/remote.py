@@ -25,6 +25,8 @@ from bootsvc.errors import (
 )
 from bootsvc.formats.url import parse_url
 from bootsvc.storage.image_area import CopyCounts
+from bootsvc.transfer.spool import Spool
+from bootsvc.units import BLOCK_SIZE
 
 LARGEST_OBJECT = 1 << 45
 """Packs may be this large; only parts of them are ever read at once."""
@@ -49,6 +51,10 @@ class Remote(Protocol):
         ...
 
 
+class StoppedError(Exception):
+    """A thread that reads was told to stop; whoever told it knows why."""
+
+
 class HttpRemote:
     """Objects below an address of a web server; threads may read from it at the same time. To be
     closed by whoever made it, when no thread reads any more.
@@ -63,6 +69,9 @@ class HttpRemote:
         watch: Watch,
         on_bytes: Callable[[int], None],
         patience: Patience | None = None,
+        *,
+        spool: Spool | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         """Nothing is asked yet.
 
@@ -70,12 +79,15 @@ class HttpRemote:
             address: of the store, ``http://host/path``.
             watch: hears of waits and of what is tried again, from any thread.
             on_bytes: told the bytes of each piece as it arrives; may hold them up.
+            spool: keeps ranges as they arrive; what it has of them is not asked for.
+            stop: while it is set, whatever thread reads or waits raises StoppedError.
 
         Raises:
             AddressError: ``address`` is none.
         """
         self.name = str(parse_url(address)).rstrip("/")
-        self._watch = _Quiet(watch)
+        self._watch = _Quiet(watch, stop or threading.Event())
+        self._spool = spool or Spool()
         self._on_bytes = on_bytes
         self._patience = patience
         self._of_thread = threading.local()
@@ -94,16 +106,26 @@ class HttpRemote:
 
     def read(self, key: str, largest: int) -> bytes:
         """See ``Remote``. Raises NetworkError, ImageTooLargeError."""
-        with self._file(key, largest, needs_ranges=False) as file:
+        with self._file(key, largest) as file:
             return file.read_at(0, file.size)
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         """See ``Remote``. Raises NetworkError."""
+        with self._spool.range(self.name, key, offset, length) as here:
+            got = len(here.data)
+            if got == length:
+                return here.data
+            return here.data + self._fetched(key, offset + got, length - got, here.append)
+
+    def _fetched(
+        self, key: str, offset: int, length: int, on_piece: Callable[[bytes], None]
+    ) -> bytes:
         last: tuple[str, HttpFile] | None = getattr(self._of_thread, "last", None)
         if last is None or last[0] != key:
             if last is not None:
                 last[1].close()
-            last = self._of_thread.last = (key, self._file(key, LARGEST_OBJECT, needs_ranges=True))
+            wanted = range(offset, offset + length)
+            last = self._of_thread.last = (key, self._file(key, LARGEST_OBJECT, wanted))
             self._open.append(last[1])
         file = last[1]
         if offset + length > file.size:
@@ -111,7 +133,7 @@ class HttpRemote:
                 f"{file.name}: {file.size} bytes, at least {offset + length} were published",
                 hint="is the store complete? bootsvc store fsck",
             )
-        return file.read_at(offset, length)
+        return file.read_at(offset, length, on_piece)
 
     def close(self) -> None:
         """Hang up, in every thread."""
@@ -120,24 +142,26 @@ class HttpRemote:
         self._open.clear()
         self._of_thread = threading.local()
 
-    def _file(self, key: str, largest: int, *, needs_ranges: bool) -> HttpFile:
+    def _file(self, key: str, largest: int, part: range | None = None) -> HttpFile:
         return HttpFile(
             parse_url(f"{self.name}/{key}"),
             largest,
             self._watch,
             self._patience,
             ahead=0,
-            needs_ranges=needs_ranges,
+            needs_ranges=part is not None,
+            first=part or range(BLOCK_SIZE),
             on_bytes=self._on_bytes,
         )
 
 
 class _Quiet:
     """Passes on what is said, and none of the work: of several readers at once nobody wants the
-    progress of each."""
+    progress of each. Raises StoppedError once they are to stop."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, stop: threading.Event) -> None:
         self._watch = watch
+        self._stop = stop
 
     def say(self, text: str) -> None:
         self._watch.say(text)
@@ -146,13 +170,15 @@ class _Quiet:
         pass
 
     def tick(self, _: int) -> None:
+        if self._stop.is_set():
+            raise StoppedError
         self._watch.tick(0)
 
     def end(self, counts: CopyCounts | None = None) -> None:
         pass
 
     def wait(self, _what: str, _limit_s: float | None, _then: str) -> Callable[[], None]:
-        return lambda: self._watch.tick(0)
+        return lambda: self.tick(0)
 
 
 @dataclass
@@ -168,11 +194,24 @@ class Remotes:
 
     Attributes:
         tallies: by the remote's name.
+        spool: keeps what arrives, as far as its remotes do.
+        stop: set while its remotes are to stop reading.
     """
 
-    def __init__(self, remotes: Sequence[Remote]) -> None:
-        """At least one; the first is asked first, as long as none did worse."""
+    def __init__(
+        self,
+        remotes: Sequence[Remote],
+        spool: Spool | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """At least one; the first is asked first, as long as none did worse.
+
+        Args:
+            spool, stop: those of ``remotes``.
+        """
         self._remotes = tuple(remotes)
+        self.spool = spool or Spool()
+        self.stop = stop or threading.Event()
         self._lock = threading.Lock()
         self.tallies = {remote.name: Tally() for remote in remotes}
 
@@ -192,11 +231,13 @@ class Remotes:
                 except RottenHereError:
                     raise  # no remote's fault
                 except FormatError as exc:  # damage on the way goes by, damage at the source stays
+                    is_ours = self.spool.distrust(remote.name)
                     problem = StoreDamagedError(
                         f"{remote.name}: {exc}",
                         hint="nothing of it was written; is the store whole? bootsvc store fsck",
                     )
-                    self._count(remote, is_bad=True)
+                    if not is_ours:
+                        self._count(remote, is_bad=True)
                 except NotOnServerError as exc:  # which is an answer, and may be the right one
                     problem = exc
                     break

@@ -18,12 +18,13 @@ class Throttle:
         self,
         bytes_per_s: int,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Start to count.
 
         Args:
             bytes_per_s: 0 = no limit.
+            sleep: waits so many seconds; returns sooner where the fetch was told to stop.
         """
         self._bytes_per_s = bytes_per_s
         self._clock = clock

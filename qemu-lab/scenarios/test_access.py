@@ -126,6 +126,7 @@ def test_a_locked_console_opens_to_its_password_and_slows_wrong_tries_down(
     machine.runs(1)
 
 
+@pytest.mark.thorough
 def test_a_locked_machine_that_cannot_start_gives_no_shell(lab: Lab, locked_updater: Path) -> None:
     machine = locked_machine(lab, locked_updater, "bootsvc.shell bootsvc.break=python")
     for at in (0, 2 << 20):

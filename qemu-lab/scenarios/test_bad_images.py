@@ -19,6 +19,7 @@ def stage_from_outside(machine: Subject, image: ProbeImage) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_an_image_that_runs_but_never_confirms_is_thrown_back(probe: ProbeMaker) -> None:
     """Back end: switch_root. The image's own limit ends its only try."""
     silent = ProbeImage(2, "silent")
@@ -36,6 +37,7 @@ def test_an_image_that_runs_but_never_confirms_is_thrown_back(probe: ProbeMaker)
     assert machine.record().code == 1
 
 
+@pytest.mark.thorough
 def test_an_image_that_restarts_at_once_is_thrown_back_after_its_tries(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(V1)
@@ -139,6 +141,7 @@ def test_an_altered_image_in_staging_is_refused_and_not_checked_again(probe: Pro
     assert "stage=check" not in machine.vm.console.tail(200)
 
 
+@pytest.mark.thorough
 def test_an_incomplete_image_is_refused_before_anything_is_written(
     probe: ProbeMaker, lab: Lab
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_key_opens_the_menu_within_a_second_and_enter_goes_on(probe: ProbeMake
     machine.runs(1)
 
 
+@pytest.mark.thorough
 def test_the_backup_is_started_once_and_the_record_stays_as_it_is(probe: ProbeMaker) -> None:
     machine = direct(probe, WAITING)
     record = machine.record()
@@ -97,6 +98,7 @@ def test_the_backup_is_started_once_and_the_record_stays_as_it_is(probe: ProbeMa
     assert machine.record().raw == record.raw
 
 
+@pytest.mark.thorough
 def test_a_bad_line_starts_nothing_that_was_not_meant(probe: ProbeMaker) -> None:
     machine = direct(probe, WAITING)
     record = machine.record()
@@ -119,6 +121,7 @@ def test_a_bad_line_starts_nothing_that_was_not_meant(probe: ProbeMaker) -> None
     assert machine.record().raw == record.raw
 
 
+@pytest.mark.thorough
 def test_a_console_that_noise_has_opened_closes_by_itself(probe: ProbeMaker) -> None:
     machine = direct(probe, WAITING, "bootsvc.console_idle_s=4")
     machine.power_on()
@@ -129,6 +132,7 @@ def test_a_console_that_noise_has_opened_closes_by_itself(probe: ProbeMaker) -> 
     machine.runs(1)
 
 
+@pytest.mark.thorough
 def test_a_terminal_of_40_columns_gets_pages_of_40_columns(probe: ProbeMaker) -> None:
     machine = direct(probe, WAITING)
     machine.power_on()

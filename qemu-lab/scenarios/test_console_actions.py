@@ -95,6 +95,7 @@ def test_an_update_is_rolled_back_at_the_console(probe: ProbeMaker) -> None:
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
+@pytest.mark.thorough
 def test_a_machine_that_halted_is_installed_from_a_second_disk(probe: ProbeMaker) -> None:
     """Primary and backup are no use, and staging is empty."""
     machine = probe(V1, update=V2, base=CONNECTED)
@@ -114,6 +115,7 @@ def test_a_machine_that_halted_is_installed_from_a_second_disk(probe: ProbeMaker
     keeps_version_2(machine)
 
 
+@pytest.mark.thorough
 def test_all_that_is_known_is_left_on_a_stick_and_a_failing_disk_is_named(
     probe: ProbeMaker, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ def test_all_that_is_known_is_left_on_a_stick_and_a_failing_disk_is_named(
     assert any(one.get("work", "").startswith("read ") for one in document["start"])
 
 
+@pytest.mark.thorough
 def test_the_clock_is_set_a_stick_is_filled_and_an_image_fetched_in_one_start(
     probe: ProbeMaker, tmp_path: Path
 ) -> None:
@@ -185,6 +188,7 @@ def test_the_clock_is_set_a_stick_is_filled_and_an_image_fetched_in_one_start(
     subprocess.run(["e2fsck", "-fn", stick], check=True, capture_output=True)
 
 
+@pytest.mark.thorough
 def test_an_update_is_installed_although_nothing_is_left_to_fall_back_to(
     probe: ProbeMaker,
 ) -> None:
@@ -206,6 +210,7 @@ def test_an_update_is_installed_although_nothing_is_left_to_fall_back_to(
     keeps_version_2(machine)
 
 
+@pytest.mark.thorough
 def test_a_watchdog_that_works_bites_when_it_is_tested(probe: ProbeMaker) -> None:
     image = ProbeImage(1, method="kexec", kernel="generic")
     machine = probe(image, base=GUARDED)

@@ -49,6 +49,7 @@ def test_a_program_holds_a_start_verifies_an_area_and_starts_the_backup_once(
     machine.runs(1)
 
 
+@pytest.mark.thorough
 def test_what_is_no_request_hurts_nothing_and_the_start_goes_on_when_asked(
     probe: ProbeMaker,
 ) -> None:
@@ -68,6 +69,7 @@ def test_what_is_no_request_hurts_nothing_and_the_start_goes_on_when_asked(
     assert not updater.noise
 
 
+@pytest.mark.thorough
 def test_a_program_that_never_reads_delays_no_update(probe: ProbeMaker) -> None:
     machine = connected(probe, update=V2)
     machine.vm.updater.is_read = False
@@ -102,6 +104,7 @@ def test_a_program_follows_an_update_that_nobody_holds(probe: ProbeMaker) -> Non
     assert all(0 < phase <= of for phase, of in phases)
 
 
+@pytest.mark.thorough
 def test_a_machine_that_halts_is_driven_from_outside(probe: ProbeMaker) -> None:
     machine = connected(probe)
     for area in ("bootsvc-primary", "bootsvc-backup"):
@@ -119,6 +122,7 @@ def test_a_machine_that_halts_is_driven_from_outside(probe: ProbeMaker) -> None:
         machine.vm.wait_off(30)
 
 
+@pytest.mark.thorough
 def test_a_program_that_hangs_up_leaves_a_machine_that_goes_on_by_itself(
     probe: ProbeMaker,
 ) -> None:
@@ -131,6 +135,7 @@ def test_a_program_that_hangs_up_leaves_a_machine_that_goes_on_by_itself(
     machine.runs(1)
 
 
+@pytest.mark.thorough
 def test_json_takes_the_place_of_peoples_text_on_the_console_itself(probe: ProbeMaker) -> None:
     options = ("bootsvc.json=console", "bootsvc.console_wait_s=5")
     machine = connected(probe, *options, has_port=False)

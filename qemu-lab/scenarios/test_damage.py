@@ -79,6 +79,7 @@ def test_a_primary_that_rotted_in_its_kernel_is_replaced_by_the_backup(probe: Pr
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
+@pytest.mark.thorough
 def test_a_staging_area_that_cannot_be_read_is_refused_with_its_reason(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(V1)
@@ -94,6 +95,7 @@ def test_a_staging_area_that_cannot_be_read_is_refused_with_its_reason(probe: Pr
     assert last["errno"] == 5
 
 
+@pytest.mark.thorough
 def test_a_backup_area_that_cannot_be_written_ends_the_update_with_its_reason(
     probe: ProbeMaker,
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_machine_is_itself_in_every_version_and_keeps_what_a_confirmed_trial_c
     assert alarms(machine) == ""
 
 
+@pytest.mark.thorough
 def test_what_a_trial_changed_is_gone_when_it_was_thrown_back(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(V1, update=V2, options="bootsvc.tries=1")
@@ -102,6 +103,7 @@ def test_a_kept_overlay_belongs_to_one_version_and_comes_back_with_it(probe: Pro
     assert machine.holds("primary", V1_KEPT.path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["switch_root", "kexec"])
 def test_what_is_written_to_a_volatile_overlay_never_reaches_the_area(
     probe: ProbeMaker, method: str
@@ -158,6 +160,7 @@ def test_the_version_that_a_rollback_left_is_a_restore_point_that_is_restored(
     assert machine.holds("backup", V1.path)
 
 
+@pytest.mark.thorough
 def test_a_power_cut_while_a_restore_point_is_written_costs_nothing_but_the_rollback(
     probe: ProbeMaker,
 ) -> None:
@@ -184,6 +187,7 @@ def test_a_power_cut_while_a_restore_point_is_written_costs_nothing_but_the_roll
 # --- data that cannot be used -------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_with_a_damaged_data_partition_the_machine_starts_with_an_alarm_and_updates(
     probe: ProbeMaker,
 ) -> None:
@@ -229,6 +233,7 @@ def test_with_a_full_data_partition_the_machine_starts_with_an_alarm_and_updates
 # --- without Python -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_without_python_a_trial_is_not_tried_and_the_backups_system_cannot_confirm_it(
     probe: ProbeMaker,
 ) -> None:

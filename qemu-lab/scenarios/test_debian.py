@@ -63,6 +63,7 @@ def test_debian_is_updated_and_confirmed_by_its_own_unit(lab: Lab) -> None:
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
+@pytest.mark.thorough
 def test_a_debian_image_that_never_confirms_is_ended_by_its_unit_and_thrown_back(
     lab: Lab,
 ) -> None:

@@ -77,6 +77,7 @@ def test_one_disk_starts_by_either_firmware(probe: ProbeMaker, base: Machine) ->
     assert has_efi == ("yes" if base.firmware else "no")
 
 
+@pytest.mark.thorough
 def test_a_disk_with_4096_byte_sectors_starts_by_uefi(lab: Lab) -> None:
     products.probe_image(V1)
     disk = lab.directory / "disk.img"
@@ -147,6 +148,7 @@ def test_a_new_updater_that_panics_gives_way_to_the_old_one_by_itself(
     assert "slot b was tried and did not prove itself" in subject.command("updater status")
 
 
+@pytest.mark.thorough
 def test_a_new_updater_that_nobody_confirms_is_tried_only_once(probe: ProbeMaker) -> None:
     subject = probe(V1, by_boot_loader=True)
     stage_from_outside(subject, kernel(), updater())
@@ -158,6 +160,7 @@ def test_a_new_updater_that_nobody_confirms_is_tried_only_once(probe: ProbeMaker
     assert slot(subject) == "a"
 
 
+@pytest.mark.thorough
 @FIRMWARES
 def test_a_damaged_slot_falls_through_to_the_other(probe: ProbeMaker, base: Machine) -> None:
     subject = probe(V1, base=base, by_boot_loader=True)
@@ -171,6 +174,7 @@ def test_a_damaged_slot_falls_through_to_the_other(probe: ProbeMaker, base: Mach
     assert slot(subject) == "b"
 
 
+@pytest.mark.thorough
 def test_damaged_marks_mean_the_proven_slot(probe: ProbeMaker) -> None:
     subject = probe(V1, by_boot_loader=True)
     stage_from_outside(subject, kernel(), updater())
@@ -180,6 +184,7 @@ def test_damaged_marks_mean_the_proven_slot(probe: ProbeMaker) -> None:
     assert slot(subject) == "a"
 
 
+@pytest.mark.thorough
 def test_the_rescue_entry_starts_an_image_without_the_updater(probe: ProbeMaker) -> None:
     subject = probe(V1, by_boot_loader=True)
     subject.change_boot_options("set timeout=0", "set timeout=9")

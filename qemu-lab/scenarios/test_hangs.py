@@ -55,6 +55,7 @@ def test_a_disk_that_hangs_in_every_copy_ends_in_the_old_image_and_the_reason_is
     assert machine.record().code == 1
 
 
+@pytest.mark.thorough
 def test_an_ordinary_start_leaves_no_running_watchdog_behind(probe: ProbeMaker) -> None:
     """The image does nothing with the watchdog; one that still ran would reset it."""
     machine = probe(HANGS_IN_ITS_INITRD, options=OPTIONS, base=GUARDED)
@@ -65,6 +66,7 @@ def test_an_ordinary_start_leaves_no_running_watchdog_behind(probe: ProbeMaker) 
         machine.vm.wait_event("WATCHDOG", 2 * WATCHDOG_S)
 
 
+@pytest.mark.thorough
 def test_a_console_that_waits_for_a_person_is_not_cut_off_by_the_watchdog_of_the_work(
     probe: ProbeMaker,
 ) -> None:

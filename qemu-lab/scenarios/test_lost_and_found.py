@@ -119,6 +119,7 @@ def test_a_stick_repairs_the_table_and_installs_an_image_where_nothing_was_left(
     machine.runs(2, timeout=180)
 
 
+@pytest.mark.thorough
 def test_a_machine_that_a_bios_finds_nothing_on_is_reached_over_the_network(lab: Lab) -> None:
     disk = disk_made_over_rubbish(lab.directory / "disk.img", V1)
     served = lab.directory / "tftp"
@@ -154,6 +155,7 @@ def test_a_machine_that_a_bios_finds_nothing_on_is_reached_over_the_network(lab:
     assert machine.record().phase == "idle"
 
 
+@pytest.mark.thorough
 def test_of_several_disks_a_person_chooses_and_never_between_copies(lab: Lab) -> None:
     one = products.lab_disk(lab.directory / "one.img", V1.path)
     copy = Path(shutil.copy(one, lab.directory / "copy.img"))

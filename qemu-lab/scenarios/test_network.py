@@ -94,6 +94,7 @@ def standing_in_staging(machine: Subject) -> int:
     )
 
 
+@pytest.mark.thorough
 def test_a_server_that_falls_silent_is_asked_anew_and_the_image_arrives(
     probe: ProbeMaker, server: ImageServer
 ) -> None:
@@ -122,6 +123,7 @@ def test_half_a_file_is_named_and_the_machine_starts_what_it_has(
     assert (machine.record().phase, machine.record().request) == ("idle", 0)
 
 
+@pytest.mark.thorough
 def test_without_a_link_the_start_goes_on_after_its_time(
     probe: ProbeMaker, server: ImageServer
 ) -> None:
@@ -134,6 +136,7 @@ def test_without_a_link_the_start_goes_on_after_its_time(
     assert server.asked == []
 
 
+@pytest.mark.thorough
 def test_a_fixed_address_serves_as_well(probe: ProbeMaker, server: ImageServer) -> None:
     machine = told_to_install(probe, server, "bootsvc.network=10.0.2.77/24,gateway=10.0.2.2")
     machine.power_on()
@@ -159,6 +162,7 @@ def stick_with(image: Path, stick: Path) -> Path:
     return stick
 
 
+@pytest.mark.thorough
 def test_an_image_on_a_fat_disk_is_installed_and_the_disk_stays_as_it_was(
     probe: ProbeMaker, tmp_path: Path
 ) -> None:
@@ -173,6 +177,7 @@ def test_an_image_on_a_fat_disk_is_installed_and_the_disk_stays_as_it_was(
     assert stick.read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_an_image_that_was_written_to_a_disk_as_it_is_is_installed(probe: ProbeMaker) -> None:
     machine = probe(V1, update=V2, options="bootsvc.install=/dev/vdb")
     machine.power_on()

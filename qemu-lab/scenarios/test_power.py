@@ -41,6 +41,7 @@ def finish_update(machine: Subject) -> None:
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
+@pytest.mark.thorough
 def test_power_cut_in_the_middle_of_the_backup(probe: ProbeMaker) -> None:
     machine = staged(probe, V2)
     machine.damage("bootsvc-backup", 0, bytes(1_000_000))  # so that there is something to write
@@ -59,6 +60,7 @@ def test_power_cut_in_the_middle_of_the_copy(probe: ProbeMaker) -> None:
     finish_update(machine)
 
 
+@pytest.mark.thorough
 def test_power_cut_while_the_copy_is_read_back(probe: ProbeMaker) -> None:
     machine = staged(probe, V2)
     cut_at(machine, Stage.VERIFY, 30)
@@ -66,6 +68,7 @@ def test_power_cut_while_the_copy_is_read_back(probe: ProbeMaker) -> None:
     finish_update(machine)
 
 
+@pytest.mark.thorough
 def test_a_power_cut_before_the_first_confirm_does_not_lose_the_update(probe: ProbeMaker) -> None:
     machine = staged(probe, V2)
     machine.power_on()
@@ -92,6 +95,7 @@ def test_power_cut_while_the_backup_is_restored(probe: ProbeMaker) -> None:
     assert machine.holds("backup", V1.path)
 
 
+@pytest.mark.thorough
 def test_ten_power_cycles_of_a_healthy_machine_change_nothing_in_the_record(
     probe: ProbeMaker,
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_person_at_the_screen_uses_the_console_as_one_at_the_serial_line_does(
     machine.runs(1)
 
 
+@pytest.mark.thorough
 def test_the_locked_form_of_a_forced_update_hears_no_key(probe: ProbeMaker) -> None:
     forced = "bootsvc.console_locked_while_updating=on"
     machine = probe(V1, options=f"{BOTH} {WAITING} {forced}", base=BIOS)
@@ -103,6 +104,7 @@ def test_the_locked_form_of_a_forced_update_hears_no_key(probe: ProbeMaker) -> N
     machine.runs(2, trial=True)
 
 
+@pytest.mark.thorough
 def test_a_usb_keyboard_opens_the_console_where_there_is_no_other(probe: ProbeMaker) -> None:
     image = ProbeImage(1, method="kexec", kernel="generic")
     base = replace(BIOS, screen="usb")
@@ -112,6 +114,7 @@ def test_a_usb_keyboard_opens_the_console_where_there_is_no_other(probe: ProbeMa
     machine.vm.wait_off(ANSWER_S)
 
 
+@pytest.mark.thorough
 def test_the_same_pages_are_on_the_screen_of_a_uefi_machine(probe: ProbeMaker) -> None:
     machine = probe(V1, options=f"{BOTH} {WAITING}", base=UEFI)
     screen = opened(machine)

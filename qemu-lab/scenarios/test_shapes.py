@@ -39,6 +39,7 @@ def rot_payload(machine: Subject, image: ProbeImage) -> None:
     machine.shell("echo 3 >/proc/sys/vm/drop_caches")
 
 
+@pytest.mark.thorough
 def test_an_erofs_image_runs(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(EROFS)
@@ -48,6 +49,7 @@ def test_an_erofs_image_runs(probe: ProbeMaker) -> None:
     assert reads_its_payload(machine, 1)
 
 
+@pytest.mark.thorough
 def test_a_checked_disk_in_an_area_that_rots_gives_way_to_the_disk_in_backup(
     probe: ProbeMaker, lab: Lab
 ) -> None:

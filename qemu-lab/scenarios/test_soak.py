@@ -36,6 +36,7 @@ def test_an_update_goes_on_after_a_power_cut_in_its_copy(lab: Lab) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_bad_image_is_thrown_back_although_reset_is_pressed_in_the_restore(lab: Lab) -> None:
     result = told(lab, 2, NO_KERNEL, Cut(At.RESTORE, 0.0, Means.RESET))
     assert [(one.outcome, one.reason, one.cuts[0].hit) for one in result.chapters] == [

@@ -81,6 +81,7 @@ class Updating:
             updated = fetch_goal(
                 machine,
                 self.client,
+                goal.identity,
                 lambda without, _by_delta: self.plan(machine, goal, held, without),
                 site,
                 unseen,

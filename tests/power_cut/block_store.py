@@ -21,6 +21,7 @@ from bootsvc.transfer.held import held_in
 from bootsvc.transfer.packs import read_pack
 from bootsvc.transfer.plan import Plan, make_plan
 from bootsvc.transfer.remote import Remotes
+from bootsvc.transfer.throttle import Throttle
 from tests.power_cut.scenarios import IMAGES, STORED
 from tests.store.shelf import Shelf
 
@@ -109,9 +110,10 @@ def fetch(disk: Disk, status: BootStatus, name: str, site: Site, show_work: Show
         plan = make_plan(remotes, document, held, documents, by_delta=by_delta)
         return cast("PlannedUpdate", _Planned(plan))
 
-    client = StoreClient(remotes, cast("Freshness", None))
+    client = StoreClient(remotes, cast("Freshness", None), Throttle(0))
     machine = Machine(disk, status)
-    fetch_goal(machine, client, replan, site, show_work, _unheard, is_requested=False)
+    goal = IMAGES[name].identity
+    fetch_goal(machine, client, goal, replan, site, show_work, _unheard, is_requested=False)
 
 
 def _unheard(_: str) -> None:
