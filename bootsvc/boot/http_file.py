@@ -9,6 +9,7 @@ that knows no ranges is read from the beginning, each time that something before
 from __future__ import annotations
 
 import http.client
+import io
 import re
 import time
 from collections.abc import Callable
@@ -149,7 +150,7 @@ class HttpFile:
         tail_at = self.size - len(self._tail)
         if self._tail and offset >= tail_at:
             return self._tail[offset - tail_at : offset - tail_at + length]
-        parts, at, failures = [], offset, 0
+        read, at, failures = io.BytesIO(), offset, 0
         while at < offset + length:
             try:
                 piece = self._answer_at(at, offset + length).read(offset + length - at)
@@ -157,7 +158,7 @@ class HttpFile:
                 failures += 1
                 self._try_again(failures, f"byte {at}", exc)
                 continue
-            parts.append(piece)
+            read.write(piece)
             at += len(piece)
             failures = 0
             if on_piece is not None:
@@ -165,7 +166,7 @@ class HttpFile:
             self._on_bytes(len(piece))
             self._watch.tick(0)
         self._read_to = at
-        return b"".join(parts)
+        return read.getvalue()
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Refuse: a server's file is not ours."""

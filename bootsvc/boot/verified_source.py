@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from bootsvc.errors import AlteredImageError, BootsvcError, OutOfBoundsError
 from bootsvc.formats.tree import DIGEST_SIZE, leaves_of, level_sizes
 from bootsvc.storage.device import Device
-from bootsvc.storage.image_area import Footer, footer_bytes, read_footer
+from bootsvc.storage.image_area import Footer, footer_parts, read_footer
 from bootsvc.units import BLOCK_SIZE, round_up
 
 TRIES = 4
@@ -49,7 +49,7 @@ class VerifiedSource:
         self._source = source
         self._leaves = leaves
         self._content_end = len(leaves) // DIGEST_SIZE * BLOCK_SIZE
-        self._footer = footer_bytes(footer, tree)
+        self._footer = b"".join(footer_parts(footer, [tree]))
         self._neighbours = [one for area in neighbours for one in _neighbour_at(area)]
         self._say = say
 

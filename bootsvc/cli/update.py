@@ -122,9 +122,11 @@ def run_plan(args: argparse.Namespace) -> ExitCode:
 
 def run_update(args: argparse.Namespace) -> ExitCode:
     """Do the next step, or all up to the one that is asked for (S0.18-S0.20)."""
+    from bootsvc.os_side.freed_memory import give_back_freed_buffers
     from bootsvc.os_side.machine import open_machine
     from bootsvc.sequence.update_status import UpdateStatus, update_state
 
+    give_back_freed_buffers()
     with (
         open_machine(disk_path(args), writable=True, on_wait=show_note) as machine,
         _store(args) as store,

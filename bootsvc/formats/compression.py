@@ -45,7 +45,7 @@ def packed(data: bytes, level: int = LEVEL, reference: bytes = b"") -> bytes:
     return compressor.compress(data)
 
 
-def unpacked(data: bytes, largest: int, what: str, reference: bytes = b"") -> bytes:
+def unpacked(data: bytes | memoryview, largest: int, what: str, reference: bytes = b"") -> bytes:
     """What was packed.
 
     Args:

@@ -20,8 +20,6 @@ of the image's digest tree.
 from __future__ import annotations
 
 import hashlib
-import sys
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,6 +27,7 @@ from construct import Array, Bytes, Const, Int32ul, Struct
 
 from bootsvc.errors import ChecksumError, FieldError, SizeMismatchError, TruncatedError
 from bootsvc.formats._codec import parse_struct
+from bootsvc.formats._columns import build_u32s, parse_u32s
 from bootsvc.formats.compression import packed, unpacked
 from bootsvc.formats.pack import MAX_BLOCKS
 from bootsvc.formats.tree import DIGEST_SIZE
@@ -113,7 +112,7 @@ def build_recipe(recipe: Recipe) -> bytes:
         [run.first for run in recipe.runs],
         [run.count for run in recipe.runs],
     )
-    return packed(b"".join([head, *recipe.packs, *map(_column_bytes, columns)]))
+    return packed(b"".join([head, *recipe.packs, *map(build_u32s, columns)]))
 
 
 def parse_recipe(data: bytes, sha256: bytes) -> Recipe:
@@ -142,11 +141,12 @@ def parse_recipe(data: bytes, sha256: bytes) -> Recipe:
     if len(plain) != size:
         raise TruncatedError(f"recipe: {len(plain)} bytes instead of {size}")
     packs = tuple(parse_struct(Array(head.pack_count, Bytes(DIGEST_SIZE)), plain[at:], "recipe"))
-    columns = [
-        _column(plain, columns_at + index * 4 * head.run_count, head.run_count)
-        for index in range(3)
-    ]
-    recipe = Recipe(packs, tuple(map(_run, *columns)))
+    numbers = parse_u32s(plain[columns_at:])
+    count = head.run_count
+    recipe = Recipe(
+        packs,
+        tuple(map(_run, numbers[:count], numbers[count : 2 * count], numbers[2 * count :])),
+    )
     for run in recipe.runs:
         _check_run(run, head.pack_count)
     if recipe.block_count != head.block_count:
@@ -165,18 +165,3 @@ def _check_run(run: Run, pack_count: int) -> None:
     is_packed = run.pack is not None and run.pack < pack_count
     if not (is_zeros or is_packed) or not run.count or run.first + run.count > MAX_BLOCKS:
         raise FieldError(f"recipe: {run.count} blocks from {run.first} of pack {run.pack}")
-
-
-def _column_bytes(values: list[int]) -> bytes:
-    column = array("I", values)
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column.tobytes()
-
-
-def _column(plain: bytes, at: int, count: int) -> array[int]:
-    column = array("I")
-    column.frombytes(plain[at : at + 4 * count])
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column

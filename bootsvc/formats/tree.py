@@ -13,6 +13,7 @@ read-only image at run time (DESIGN 7).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from bootsvc.errors import AlteredImageError, SizeMismatchError
 from bootsvc.units import BLOCK_SIZE, round_up
@@ -57,14 +58,24 @@ def build_tree(leaves: bytes) -> tuple[bytes, bytes]:
     Raises:
         SizeMismatchError: no leaves at all.
     """
+    levels, root = tree_levels(leaves)
+    return b"".join(levels), root
+
+
+def tree_levels(leaves: bytes) -> tuple[list[bytes], bytes]:
+    """As ``build_tree``, the levels one by one from the top: the last one is ``leaves`` itself
+    where they fill their blocks, and not a copy, which for large images are many MiB.
+
+    Raises: as ``build_tree``.
+    """
     if not leaves or len(leaves) % DIGEST_SIZE:
         raise SizeMismatchError("digest tree: there are no whole leaves")
     if len(leaves) == DIGEST_SIZE:
-        return b"", leaves
+        return [], leaves
     levels = [_padded(leaves)]
     while len(levels[-1]) > BLOCK_SIZE:
         levels.append(_padded(leaves_of(levels[-1])))
-    return b"".join(reversed(levels)), hashlib.sha256(levels[-1]).digest()
+    return levels[::-1], hashlib.sha256(levels[-1]).digest()
 
 
 def checked_leaves(tree: bytes, root: bytes, image_size: int) -> bytes:
@@ -74,15 +85,30 @@ def checked_leaves(tree: bytes, root: bytes, image_size: int) -> bytes:
         SizeMismatchError: the tree's size is not that of an image of ``image_size`` bytes.
         AlteredImageError: the tree does not lead to ``root``, or its padding is not zero.
     """
+    return read_leaves(lambda at, size: tree[at : at + size], len(tree), root, image_size)
+
+
+def read_leaves(
+    read: Callable[[int, int], bytes], size: int, root: bytes, image_size: int
+) -> bytes:
+    """As ``checked_leaves``, level by level: of a large image the tree need not fit into memory
+    beside its leaves.
+
+    Args:
+        read: gives bytes of the tree: from where, how many.
+        size: of the tree, as it is claimed.
+
+    Raises: as ``checked_leaves``, and what ``read`` raises.
+    """
     sizes = level_sizes(image_size)
-    if len(tree) != sum(sizes):
+    if size != sum(sizes):
         raise SizeMismatchError(
-            f"digest tree: {len(tree)} bytes instead of {sum(sizes)} for an image of {image_size}"
+            f"digest tree: {size} bytes instead of {sum(sizes)} for an image of {image_size}"
         )
     expected = root
     at = 0
     for index in reversed(range(len(sizes))):
-        level = tree[at : at + sizes[index]]
+        level = read(at, sizes[index])
         if leaves_of(level) != expected:
             raise AlteredImageError("digest tree: it does not lead to the signed root")
         below = sizes[index - 1] // BLOCK_SIZE if index else block_count(image_size)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootsvc.boot.watch import Watch
 from bootsvc.errors import NotPublishedError, SettingsError, StorageError, UpdateError
@@ -23,10 +24,13 @@ from bootsvc.formats.catalogue import (
     parse_version,
     version_key,
 )
-from bootsvc.transfer.freshness import Freshness
+from bootsvc.transfer.fresh_documents import FreshDocuments
 from bootsvc.transfer.remote import HttpRemote, Remotes
 from bootsvc.transfer.spool import Spool
 from bootsvc.transfer.throttle import Throttle
+
+if TYPE_CHECKING:
+    from bootsvc.transfer.freshness import Freshness
 
 ROOT_PATH = Path("/etc/bootsvc/root.json")
 """The store's root metadata, which ``bootsvc store init`` made."""
@@ -44,11 +48,12 @@ class StoreClient:
 
     Attributes:
         remotes: where recipes and packs are read.
+        fresh: gives documents that the publisher vouches for.
         throttle: counts what is fetched.
     """
 
     remotes: Remotes
-    freshness: Freshness
+    fresh: FreshDocuments
     throttle: Throttle
 
     def catalogue(self, lineage: str) -> Catalogue:
@@ -56,15 +61,15 @@ class StoreClient:
 
         Raises:
             NotPublishedError: the store has none.
-            FreshnessError, NetworkError: see ``Freshness``.
+            FreshnessError, NetworkError: see ``transfer.freshness``.
             FormatError: the publisher's own tools wrote something else.
         """
-        return parse_catalogue(self.freshness.target(catalogue_key(lineage), MAX_CATALOGUE_SIZE))
+        return parse_catalogue(self.fresh.target(catalogue_key(lineage), MAX_CATALOGUE_SIZE))
 
     def document(self, identity: bytes) -> VersionDocument | None:
         """How a version is put together; None where the store has no such version."""
         try:
-            data = self.freshness.target(version_key(identity), MAX_DOCUMENT_SIZE)
+            data = self.fresh.target(version_key(identity), MAX_DOCUMENT_SIZE)
         except NotPublishedError:
             return None
         return parse_version(data, identity)
@@ -118,8 +123,13 @@ def open_store(
         def fetch(path: str, largest: int) -> bytes:
             return remotes.right(lambda remote: remote.read(path, largest))
 
-        freshness = Freshness(data / FOLDER, root, fetch, say=watch.say)
-        yield StoreClient(remotes, freshness, throttle)
+        def open_freshness() -> Freshness:
+            from bootsvc.transfer.freshness import Freshness  # 20 MiB of libraries
+
+            return Freshness(data / FOLDER, root, fetch, say=watch.say)
+
+        fresh = stack.enter_context(FreshDocuments(open_freshness, throttle))
+        yield StoreClient(remotes, fresh, throttle)
 
 
 def offered(

@@ -153,6 +153,7 @@ def fetch_goal(
         check_installable(
             planned.plan.footer, site, machine.status, machine.disk.areas.values(), again=again
         )
+        client.fresh.rest()
         request = UpdateRequest(os.urandom(16), again=again) if is_requested else None
         try:
             with show_work("fetch digests", planned.plan.digests_size) as work:

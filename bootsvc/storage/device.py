@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import mmap
 import os
 import stat
@@ -96,10 +97,10 @@ class DirectDevice:
         """Exactly ``length`` bytes from ``offset``, at most in pieces of 1 MiB."""
         if length <= CHUNK_SIZE:
             return self._read_piece(offset, length)
-        return b"".join(
-            self._read_piece(at, min(CHUNK_SIZE, offset + length - at))
-            for at in range(offset, offset + length, CHUNK_SIZE)
-        )
+        read = io.BytesIO()  # joining the pieces would take the memory twice
+        for at in range(offset, offset + length, CHUNK_SIZE):
+            read.write(self._read_piece(at, min(CHUNK_SIZE, offset + length - at)))
+        return read.getvalue()
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Write whole sectors, in pieces of at most 1 MiB."""

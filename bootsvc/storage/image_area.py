@@ -6,7 +6,7 @@ medium and fits the signed tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bootsvc.errors import (
@@ -19,9 +19,10 @@ from bootsvc.errors import (
     ReadBackError,
     SizeMismatchError,
 )
+from bootsvc.formats import tree
 from bootsvc.formats.footer import Locator, build_locator, parse_locator
 from bootsvc.formats.manifest import Manifest, identity_of, parse_manifest
-from bootsvc.formats.tree import checked_leaves, leaves_of
+from bootsvc.formats.tree import leaves_of
 from bootsvc.storage.device import CHUNK_SIZE, Device
 from bootsvc.trust.keys import PublicKey, signing_key_of
 from bootsvc.units import BLOCK_SIZE, round_up
@@ -90,15 +91,20 @@ def read_leaves(area: Device, footer: Footer) -> bytes:
         AlteredImageError: the tree is damaged.
         DeviceError: the disk cannot be read.
     """
-    tree = area.read_at(area.size - footer.locator.footer_size, footer.locator.tree_size)
-    return checked_leaves(tree, footer.manifest.root, footer.manifest.size)
+    tree_at = area.size - footer.locator.footer_size
+    return tree.read_leaves(
+        lambda at, size: area.read_at(tree_at + at, size),
+        footer.locator.tree_size,
+        footer.manifest.root,
+        footer.manifest.size,
+    )
 
 
-def footer_bytes(footer: Footer, tree: bytes) -> bytes:
-    """All of a footer: digest tree, padded manifest, locator."""
+def footer_parts(footer: Footer, levels: Sequence[bytes]) -> tuple[bytes, ...]:
+    """All bytes of a footer: the levels of its digest tree; padded manifest and locator."""
     manifest = footer.manifest_bytes
     padding = bytes(round_up(len(manifest), BLOCK_SIZE) - len(manifest))
-    return tree + manifest + padding + build_locator(footer.locator)
+    return (*levels, manifest + padding + build_locator(footer.locator))
 
 
 def check_signature(footer: Footer, keys: Iterable[PublicKey], *, installing: bool) -> PublicKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bootsvc.errors import AlteredImageError, OutOfBoundsError
 from bootsvc.transfer.assembly import Held, Packed, Piece, PieceFinder, wants_of
@@ -31,7 +31,7 @@ class AssembledImage:
         self.sector_size = BLOCK_SIZE
         self.copied = 0
         self._footer = assembly.footer
-        self._content_end = self.size - len(self._footer)
+        self._content_end = self.size - sum(map(len, self._footer))
         self._held: Sequence[HeldImage] = assembly.plan.held
         self._finder = PieceFinder(assembly.pieces)
         self._frames = frames
@@ -45,8 +45,7 @@ class AssembledImage:
             FormatError, BootsvcError: see ``FrameReader``.
         """
         if offset >= self._content_end:
-            at = offset - self._content_end
-            return self._footer[at : at + length]
+            return _cut_out(self._footer, offset - self._content_end, length)
         if offset % BLOCK_SIZE or length % BLOCK_SIZE or offset + length > self._content_end:
             raise OutOfBoundsError(f"{self.name}: {length} bytes at {offset} are no whole blocks")
         blocks = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
@@ -74,3 +73,12 @@ class AssembledImage:
 
     def flush(self) -> None:
         """Nothing was written."""
+
+
+def _cut_out(parts: Iterable[bytes], at: int, length: int) -> bytes:
+    """Bytes of all parts together."""
+    found = []
+    for part in parts:
+        found.append(part[max(at, 0) : max(at + length, 0)])
+        at -= len(part)
+    return b"".join(found)

@@ -12,12 +12,13 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 from bootsvc.errors import AlteredImageError, SizeMismatchError
 from bootsvc.formats.manifest import Manifest
 from bootsvc.formats.pack import FRAME_BLOCKS
 from bootsvc.formats.recipe import Recipe, Run
-from bootsvc.formats.tree import DIGEST_SIZE, block_count, build_tree, leaves_of
+from bootsvc.formats.tree import DIGEST_SIZE, block_count, leaves_of, tree_levels
 from bootsvc.units import BLOCK_SIZE
 
 ZEROS_LEAF = leaves_of(bytes(BLOCK_SIZE))
@@ -86,11 +87,7 @@ def pieces_of(recipe: Recipe, held: Sequence[Recipe | None]) -> tuple[Piece, ...
 
 def _places_held(recipe: Recipe, held: Sequence[Recipe | None]) -> list[array[int]]:
     """By pack and block: 2^32 * (index of the image + 1) + number of the block; 0: nowhere."""
-    sizes = [0] * len(recipe.packs)
-    for run in recipe.runs:
-        if run.pack is not None:
-            sizes[run.pack] = max(sizes[run.pack], run.first + run.count)
-    tables = [array("Q", bytes(8 * size)) for size in sizes]
+    tables = [array("Q", bytes(8 * size)) for size in _pack_sizes(recipe)]
     index_of = {identity: index for index, identity in enumerate(recipe.packs)}
     for image, other in reversed(list(enumerate(held))):
         for run, at in _runs_with_places(other):
@@ -140,25 +137,37 @@ def with_delta(recipe: Recipe, base: Recipe, delta: bytes) -> Recipe:
 
     Publisher and machine both count by this function.
     """
-    known: dict[bytes, set[int]] = {identity: set() for identity in recipe.packs}
+    in_base = [array("Q", bytes(8 * size)) for size in _pack_sizes(recipe)]
+    numbers = [array("Q", bytes(8 * len(one))) for one in in_base]  # counted from 1; 0: none yet
+    index_of = {identity: index for index, identity in enumerate(recipe.packs)}
     for run in base.runs:
-        if run.pack is not None and base.packs[run.pack] in known:
-            known[base.packs[run.pack]].update(range(run.first, run.first + run.count))
-    numbers: dict[tuple[int, int], int] = {}
-    delta_index = len(recipe.packs)
+        if run.pack is not None and (index := index_of.get(base.packs[run.pack])) is not None:
+            end = min(run.first + run.count, len(in_base[index]))
+            in_base[index][run.first : end] = array("Q", [1]) * max(end - run.first, 0)
+    count, delta_index = 0, len(recipe.packs)
     runs: list[Run] = []
     for run in recipe.runs:
         if run.pack is None:
             runs.append(run)
             continue
-        of_base = known[recipe.packs[run.pack]]
         for block in range(run.first, run.first + run.count):
-            if block in of_base:
+            if in_base[run.pack][block]:
                 _append_block(runs, run.pack, block)
-            else:
-                number = numbers.setdefault((run.pack, block), len(numbers))
-                _append_block(runs, delta_index, number)
+                continue
+            if not numbers[run.pack][block]:
+                count += 1
+                numbers[run.pack][block] = count
+            _append_block(runs, delta_index, numbers[run.pack][block] - 1)
     return Recipe((*recipe.packs, delta), tuple(runs))
+
+
+def _pack_sizes(recipe: Recipe) -> list[int]:
+    """How many blocks of each pack there must be."""
+    sizes = [0] * len(recipe.packs)
+    for run in recipe.runs:
+        if run.pack is not None:
+            sizes[run.pack] = max(sizes[run.pack], run.first + run.count)
+    return sizes
 
 
 def _append_block(runs: list[Run], pack: int, block: int) -> None:
@@ -201,8 +210,9 @@ def leaves_from(
     held: Sequence[bytes],
     pages: Mapping[tuple[int, int], bytes],
     manifest: Manifest,
-) -> tuple[bytes, bytes]:
-    """The digests of all blocks of the image, and their tree, found to have the signed root.
+) -> tuple[bytes, list[bytes]]:
+    """The digests of all blocks of the image, and the levels of their tree, which was found to have
+    the signed root.
 
     Args:
         held: the leaves of each image that the machine holds.
@@ -212,33 +222,33 @@ def leaves_from(
         SizeMismatchError: the pieces make an image of another size.
         AlteredImageError: they make another image than the one that was signed.
     """
-    leaves = bytearray()
+    leaves = BytesIO()  # of a large image many MiB: they are never there twice
     for piece in pieces:
         match piece.origin:
             case None:
-                leaves += ZEROS_LEAF * piece.count
+                leaves.write(ZEROS_LEAF * piece.count)
             case Held(image, first):
-                leaves += held[image][first * DIGEST_SIZE : (first + piece.count) * DIGEST_SIZE]
+                of_held = memoryview(held[image])
+                leaves.write(of_held[first * DIGEST_SIZE : (first + piece.count) * DIGEST_SIZE])
             case Packed():
                 for (pack, frame), wants in wants_of([piece]).items():
                     for want in wants:
                         start = want.at % FRAME_BLOCKS * DIGEST_SIZE
                         page = pages[pack, frame]
-                        leaves += page[start : start + want.count * DIGEST_SIZE]
-    if len(leaves) != block_count(manifest.size) * DIGEST_SIZE:
+                        leaves.write(page[start : start + want.count * DIGEST_SIZE])
+    found = leaves.getvalue()
+    if len(found) != block_count(manifest.size) * DIGEST_SIZE:
         raise SizeMismatchError(
-            f"the recipe makes {len(leaves) // DIGEST_SIZE} blocks, the image has"
+            f"the recipe makes {len(found) // DIGEST_SIZE} blocks, the image has"
             f" {block_count(manifest.size)}"
         )
-    found = bytes(leaves)
-    del leaves  # of a large image, many MiB
-    tree, root = build_tree(found)
+    levels, root = tree_levels(found)
     if root != manifest.root:
         raise AlteredImageError(
             "recipe and packs make another image than the one that was signed",
             hint="the store is damaged or was tampered with; see: bootsvc store fsck",
         )
-    return found, tree
+    return found, levels
 
 
 def found_by_digest(

@@ -84,7 +84,7 @@ def fetch_blocks(
         running: deque[tuple[_Batch, Future[list[_Found]]]] = deque()
         try:
             while batches or running:
-                while batches and len(running) <= connections:
+                while batches and len(running) < connections:
                     batch = batches.popleft()
                     running.append((batch, pool.submit(read_batch, batch)))
                 batch, future = running.popleft()
@@ -140,7 +140,7 @@ class FrameReader:
         self._assembly = assembly
         self._remotes = remotes
         self._kept = kept
-        self._contents: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._contents: OrderedDict[tuple[int, int], bytes | memoryview] = OrderedDict()
 
     def blocks(self, pack: int, want: Want) -> memoryview:
         """Some blocks of one frame, each right.
@@ -165,7 +165,9 @@ class FrameReader:
         return blocks
 
 
-def _unpacked(remote: Remote, pack: Pack, frame: int, stored: bytes, assembly: Assembly) -> bytes:
+def _unpacked(
+    remote: Remote, pack: Pack, frame: int, stored: memoryview, assembly: Assembly
+) -> bytes | memoryview:
     what = f"{pack.name} of {remote.name}"
     reference = _reference(pack, frame, assembly)
     return unpack_frame(stored, len(pack.header.blocks(frame)), what, reference)
@@ -178,7 +180,7 @@ def _reference(pack: Pack, frame: int, assembly: Assembly) -> bytes:
     return b"".join(base.read(run) for run in runs) if base else b""
 
 
-def _cut_out(content: bytes, want: Want, leaves: bytes, remote: Remote) -> memoryview:
+def _cut_out(content: bytes | memoryview, want: Want, leaves: bytes, remote: Remote) -> memoryview:
     """What is wanted of a frame. Raises ChecksumError where it is not right."""
     at = want.at % FRAME_BLOCKS * BLOCK_SIZE
     blocks = memoryview(content)[at : at + want.count * BLOCK_SIZE]

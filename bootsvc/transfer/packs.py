@@ -109,7 +109,7 @@ def read_all_digests(remote: Remote, pack: Pack, tick: Callable[[int], None]) ->
     return b"".join(parts)
 
 
-def read_frames(remote: Remote, pack: Pack, frames: range) -> list[bytes]:
+def read_frames(remote: Remote, pack: Pack, frames: range) -> list[memoryview]:
     """Neighbouring frames as they are stored; nothing of them is checked yet.
 
     Raises:
@@ -118,4 +118,4 @@ def read_frames(remote: Remote, pack: Pack, frames: range) -> list[bytes]:
     place = pack.place(frames)
     data = memoryview(remote.read_range(pack.key, place.start, len(place)))
     ends = [pack.places[one].stop - place.start for one in frames]
-    return [bytes(data[start:end]) for start, end in pairwise([0, *ends])]
+    return [data[start:end] for start, end in pairwise([0, *ends])]

@@ -12,7 +12,7 @@ from bootsvc.formats.catalogue import StoredPack, VersionDocument
 from bootsvc.formats.pack import FRAME_BLOCKS
 from bootsvc.formats.recipe import Recipe
 from bootsvc.formats.tree import DIGEST_SIZE
-from bootsvc.storage.image_area import Footer, footer_bytes
+from bootsvc.storage.image_area import Footer, footer_parts
 from bootsvc.transfer.assembly import (
     Held,
     Packed,
@@ -86,14 +86,14 @@ class Assembly:
 
     Attributes:
         leaves: the digests of the image's blocks.
-        footer: all bytes of the image's footer, the tree over them among it.
+        footer: all bytes of the image's footer, in parts; the leaves are one of them.
         pieces: what each block comes from, what was found by its digest among them.
         wants: what is to be fetched, by pack and frame, see ``assembly.wants_of``.
     """
 
     plan: Plan
     leaves: bytes = field(repr=False)
-    footer: bytes = field(repr=False)
+    footer: tuple[bytes, ...] = field(repr=False)
     pieces: tuple[Piece, ...] = field(repr=False)
 
     @property
@@ -213,7 +213,7 @@ def complete(plan: Plan, remotes: Remotes, tick: Callable[[int], None]) -> Assem
             for position, frame in enumerate(run):
                 at = position * FRAME_BLOCKS * DIGEST_SIZE
                 pages[index, frame] = data[at : at + FRAME_BLOCKS * DIGEST_SIZE]
-    leaves, tree = leaves_from(
+    leaves, levels = leaves_from(
         plan.pieces, [one.leaves for one in plan.held], pages, plan.footer.manifest
     )
     strangers = [
@@ -222,4 +222,4 @@ def complete(plan: Plan, remotes: Remotes, tick: Callable[[int], None]) -> Assem
         if recipe is None
     ]
     pieces = found_by_digest(plan.pieces, leaves, strangers) if strangers else plan.pieces
-    return Assembly(plan, leaves, footer_bytes(plan.footer, tree), pieces)
+    return Assembly(plan, leaves, footer_parts(plan.footer, levels), pieces)

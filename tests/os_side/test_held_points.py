@@ -65,7 +65,9 @@ class Updating:
     @property
     def client(self) -> StoreClient:
         client = SimpleNamespace(
-            remotes=Remotes([self.shelf.store]), document=self.shelf.documents.get
+            remotes=Remotes([self.shelf.store]),
+            document=self.shelf.documents.get,
+            fresh=SimpleNamespace(rest=lambda: None),
         )
         return cast("StoreClient", client)
 

@@ -16,7 +16,7 @@ from bootsvc.os_side.updating import AREAS, PlannedUpdate, fetch_goal
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.disk import Disk
-from bootsvc.transfer.freshness import Freshness
+from bootsvc.transfer.fresh_documents import Documents, FreshDocuments
 from bootsvc.transfer.held import held_in
 from bootsvc.transfer.packs import read_pack
 from bootsvc.transfer.plan import Plan, make_plan
@@ -110,10 +110,14 @@ def fetch(disk: Disk, status: BootStatus, name: str, site: Site, show_work: Show
         plan = make_plan(remotes, document, held, documents, by_delta=by_delta)
         return cast("PlannedUpdate", _Planned(plan))
 
-    client = StoreClient(remotes, cast("Freshness", None), Throttle(0))
+    client = StoreClient(remotes, FreshDocuments(_nobody, Throttle(0)), Throttle(0))
     machine = Machine(disk, status)
     goal = IMAGES[name].identity
     fetch_goal(machine, client, goal, replan, site, show_work, _unheard, is_requested=False)
+
+
+def _nobody() -> Documents:
+    raise AssertionError("the documents are here")
 
 
 def _unheard(_: str) -> None:

@@ -1,0 +1,26 @@
+"""What a fetch frees goes back to the system at once, not only at the process's end."""
+
+from __future__ import annotations
+
+import ctypes
+
+from bootsvc.units import KIB
+
+_MMAP_THRESHOLD = -3
+_ARENA_MAX = -8
+"""Parameters of glibc's mallopt(3)."""
+
+_LARGE = 128 * KIB
+
+
+def give_back_freed_buffers() -> None:
+    """Have the C library ask the system for each large buffer, and return it when it is freed.
+
+    By itself glibc raises the limit with the first large buffer that is freed, and keeps a heap for
+    each thread: a fetch, whose buffers have all sizes up to some MiB, would hold twice what it
+    needs. Other C libraries have no such call and no such habit.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_ARENA_MAX, 1)
