@@ -14,12 +14,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Protocol
 
 from bootsvc.errors import AlteredImageError, SizeMismatchError
 from bootsvc.units import BLOCK_SIZE, round_up
 
 DIGEST_SIZE = 32
 DIGESTS_PER_BLOCK = BLOCK_SIZE // DIGEST_SIZE
+
+_ZEROS = bytes(BLOCK_SIZE)
+ZEROS_LEAF = hashlib.sha256(_ZEROS).digest()
+"""Of a block of zeros, which file systems have many of: comparing is quicker than hashing."""
+
+
+class Leaves(Protocol):
+    """The digests of an image's blocks, one after the other; ``bytes`` are some."""
+
+    def __len__(self) -> int:
+        """Bytes of all of them."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Some of them."""
+        ...
 
 
 def block_count(image_size: int) -> int:
@@ -47,8 +64,16 @@ def leaves_of(data: bytes | memoryview) -> bytes:
     """The digests of the blocks in ``data`` (whole blocks), one after the other."""
     sha256 = hashlib.sha256
     view = memoryview(data)
+    starts = range(0, len(view), BLOCK_SIZE)
+    if not isinstance(data, bytes):
+        return b"".join([sha256(view[at : at + BLOCK_SIZE]).digest() for at in starts])
     return b"".join(
-        [sha256(view[at : at + BLOCK_SIZE]).digest() for at in range(0, len(view), BLOCK_SIZE)]
+        [
+            ZEROS_LEAF
+            if data.startswith(_ZEROS, at)
+            else sha256(view[at : at + BLOCK_SIZE]).digest()
+            for at in starts
+        ]
     )
 
 
@@ -89,7 +114,7 @@ def checked_leaves(tree: bytes, root: bytes, image_size: int) -> bytes:
 
 
 def read_leaves(
-    read: Callable[[int, int], bytes], size: int, root: bytes, image_size: int
+    read: Callable[[int, int], bytes], size: int, root: bytes, image_size: int, *, above: int = 0
 ) -> bytes:
     """As ``checked_leaves``, level by level: of a large image the tree need not fit into memory
     beside its leaves.
@@ -97,6 +122,8 @@ def read_leaves(
     Args:
         read: gives bytes of the tree: from where, how many.
         size: of the tree, as it is claimed.
+        above: so many of the lowest levels are not read. With 1, not the leaves are given but the
+            digests of the tree blocks that they stand in.
 
     Raises: as ``checked_leaves``, and what ``read`` raises.
     """
@@ -107,7 +134,7 @@ def read_leaves(
         )
     expected = root
     at = 0
-    for index in reversed(range(len(sizes))):
+    for index in reversed(range(above, len(sizes))):
         level = read(at, sizes[index])
         if leaves_of(level) != expected:
             raise AlteredImageError("digest tree: it does not lead to the signed root")

@@ -27,7 +27,7 @@ from bootsvc.formats.catalogue import (
     catalogue_key,
     version_key,
 )
-from bootsvc.formats.tree import DIGEST_SIZE
+from bootsvc.formats.tree import DIGEST_SIZE, ZEROS_LEAF
 from bootsvc.os_side.restore_points import (
     ALL,
     FOLDER,
@@ -54,7 +54,6 @@ from bootsvc.storage.image_area import (
 from bootsvc.store.add_version import Added, add_version
 from bootsvc.store.block_index import BlockIndex
 from bootsvc.store.stored_image import open_stored
-from bootsvc.transfer.assembly import ZEROS_LEAF
 from bootsvc.transfer.packs import read_all_digests, read_pack
 from bootsvc.trust.keys import PublicKey
 from bootsvc.units import BLOCK_SIZE, describe_size

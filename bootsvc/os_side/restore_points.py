@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bootsvc.store.documents import PlainDocuments
     from bootsvc.store.local_objects import FolderObjects
     from bootsvc.store.objects import ObjectStore
-    from bootsvc.transfer.held import HeldImage
+    from bootsvc.transfer.held import HeldImage, PagedLeaves
     from bootsvc.trust.keys import PublicKey
 
 FOLDER = "restore-points"
@@ -265,13 +265,13 @@ def _held_file(path: Path) -> list[HeldImage]:
     return [HeldImage(str(path), number, footer.identity, count, partial(_opened_file, path))]
 
 
-def _opened_file(path: Path) -> tuple[Device, bytes]:
+def _opened_file(path: Path) -> tuple[Device, PagedLeaves]:
     """Open until the program ends, which uses it until then."""
-    from bootsvc.storage.image_area import read_leaves
     from bootsvc.storage.image_file import read_bimg
+    from bootsvc.transfer.held import PagedLeaves
 
     device, footer = read_bimg(path)
-    return device, read_leaves(device, footer)
+    return device, PagedLeaves(str(path), device, footer)
 
 
 def remove_points(data: Path, points: Collection[RestorePoint]) -> None:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from bootsvc.formats.catalogue import VersionDocument, recipe_key
 from bootsvc.formats.compression import LEVEL
 from bootsvc.formats.recipe import Recipe, build_recipe, runs_of
-from bootsvc.formats.tree import DIGEST_SIZE
+from bootsvc.formats.tree import DIGEST_SIZE, ZEROS_LEAF
 from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.device import Device
 from bootsvc.storage.image_area import Footer
 from bootsvc.store.block_index import BlockIndex
 from bootsvc.store.objects import ObjectStore
 from bootsvc.store.packing import write_pack
-from bootsvc.transfer.assembly import ZEROS_LEAF
 
 
 @dataclass(frozen=True)

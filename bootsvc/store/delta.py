@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bootsvc.formats.catalogue import StoredDelta, VersionDocument
-from bootsvc.formats.tree import DIGEST_SIZE
+from bootsvc.formats.tree import DIGEST_SIZE, ZEROS_LEAF
 from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.device import Device
 from bootsvc.store.objects import ObjectStore
 from bootsvc.store.packing import References, write_pack
 from bootsvc.store.stored_image import stored_image
-from bootsvc.transfer.assembly import ZEROS_LEAF, with_delta
+from bootsvc.transfer.assembly import with_delta
 from bootsvc.transfer.held import HeldImage
 from bootsvc.transfer.packs import read_recipe
 from bootsvc.units import BLOCK_SIZE

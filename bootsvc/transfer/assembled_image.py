@@ -35,12 +35,14 @@ class AssembledImage:
         self._held: Sequence[HeldImage] = assembly.plan.held
         self._finder = PieceFinder(assembly.pieces)
         self._frames = frames
+        self._last_read = range(0)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Whole blocks of the content, each found right, or bytes of the footer.
+        """Whole blocks of the content, or bytes of the footer. Blocks that were packed are right,
+        those of images of this machine as they lie there: see ``blame``.
 
         Raises:
-            RottenHereError: an image of this machine gives wrong blocks.
+            RottenHereError: an image of this machine cannot be read.
             AlteredImageError: a block that stood in its place does not any more.
             FormatError, BootsvcError: see ``FrameReader``.
         """
@@ -48,14 +50,14 @@ class AssembledImage:
             return _cut_out(self._footer, offset - self._content_end, length)
         if offset % BLOCK_SIZE or length % BLOCK_SIZE or offset + length > self._content_end:
             raise OutOfBoundsError(f"{self.name}: {length} bytes at {offset} are no whole blocks")
-        blocks = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
+        blocks = self._last_read = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
         return b"".join(self._content(piece) for piece in self._finder.within(blocks))
 
     def _content(self, piece: Piece) -> bytes:
         match piece.origin:
             case Held(image, first):
                 self.copied += piece.count * BLOCK_SIZE
-                return self._held[image].read(range(first, first + piece.count))
+                return self._held[image].read_unchecked(range(first, first + piece.count))
             case Packed(pack, _):
                 if self._frames is None:
                     raise AlteredImageError(
@@ -66,6 +68,14 @@ class AssembledImage:
                 wants = [want for ones in wants_of([piece]).values() for want in ones]
                 return b"".join(self._frames.blocks(pack, want) for want in wants)
         return bytes(piece.count * BLOCK_SIZE)
+
+    def blame(self) -> None:
+        """Blocks that were read last differ from the image's digests: raise RottenHereError if an
+        image of this machine gave them."""
+        for piece in self._finder.within(self._last_read):
+            if isinstance(piece.origin, Held):
+                first = piece.origin.first
+                self._held[piece.origin.image].read(range(first, first + piece.count))
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Refuse."""

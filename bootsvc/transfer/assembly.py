@@ -18,10 +18,10 @@ from bootsvc.errors import AlteredImageError, SizeMismatchError
 from bootsvc.formats.manifest import Manifest
 from bootsvc.formats.pack import FRAME_BLOCKS
 from bootsvc.formats.recipe import Recipe, Run
-from bootsvc.formats.tree import DIGEST_SIZE, block_count, leaves_of, tree_levels
-from bootsvc.units import BLOCK_SIZE
+from bootsvc.formats.tree import DIGEST_SIZE, ZEROS_LEAF, Leaves, block_count, tree_levels
 
-ZEROS_LEAF = leaves_of(bytes(BLOCK_SIZE))
+_AT_ONCE = 4096
+"""Leaves that are copied at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def neighbouring(numbers: Iterable[int]) -> list[range]:
 
 def leaves_from(
     pieces: Iterable[Piece],
-    held: Sequence[bytes],
+    held: Sequence[Leaves],
     pages: Mapping[tuple[int, int], bytes],
     manifest: Manifest,
 ) -> tuple[bytes, list[bytes]]:
@@ -221,6 +221,7 @@ def leaves_from(
     Raises:
         SizeMismatchError: the pieces make an image of another size.
         AlteredImageError: they make another image than the one that was signed.
+        RottenHereError: the leaves of an image here cannot be read.
     """
     leaves = BytesIO()  # of a large image many MiB: they are never there twice
     for piece in pieces:
@@ -228,8 +229,9 @@ def leaves_from(
             case None:
                 leaves.write(ZEROS_LEAF * piece.count)
             case Held(image, first):
-                of_held = memoryview(held[image])
-                leaves.write(of_held[first * DIGEST_SIZE : (first + piece.count) * DIGEST_SIZE])
+                for at in range(first, first + piece.count, _AT_ONCE):
+                    end = min(at + _AT_ONCE, first + piece.count)
+                    leaves.write(held[image][at * DIGEST_SIZE : end * DIGEST_SIZE])
             case Packed():
                 for (pack, frame), wants in wants_of([piece]).items():
                     for want in wants:
@@ -252,7 +254,7 @@ def leaves_from(
 
 
 def found_by_digest(
-    pieces: Iterable[Piece], leaves: bytes, strangers: Sequence[tuple[int, bytes]]
+    pieces: Iterable[Piece], leaves: bytes, strangers: Sequence[tuple[int, Leaves]]
 ) -> tuple[Piece, ...]:
     """``pieces`` with all that images without a known recipe hold taken from there.
 

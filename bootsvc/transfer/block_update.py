@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bootsvc.errors import BootsvcError
+from bootsvc.errors import AlteredImageError, BootsvcError
 from bootsvc.formats.boot_status import Area, BootStatus
 from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
 from bootsvc.sequence.staging import (
@@ -84,7 +84,11 @@ def update_staging(
         nonlocal resumed, fetched
         wants, resumed = _missing(assembly, staging, show_work)
         fetched = fetch_blocks(assembly, wants, staging, remotes, show_work, connections)
-        return fill_staging(disk, image, show_work)
+        try:
+            return fill_staging(disk, image, show_work)
+        except AlteredImageError:
+            source.blame()
+            raise
 
     source = AssembledImage(assembly)
     image = StagedImage(source, assembly.plan.footer, assembly.leaves)

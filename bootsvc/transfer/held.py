@@ -6,10 +6,76 @@ from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 
 from bootsvc.errors import BootsvcError, RottenHereError
-from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
+from bootsvc.formats.tree import (
+    DIGEST_SIZE,
+    Leaves,
+    block_count,
+    leaves_of,
+    level_sizes,
+    read_leaves,
+)
 from bootsvc.storage.device import Device
-from bootsvc.storage.image_area import read_footer, read_leaves
-from bootsvc.units import BLOCK_SIZE
+from bootsvc.storage.image_area import Footer, read_footer
+from bootsvc.units import BLOCK_SIZE, KIB
+
+_READ_AT_ONCE = 256 * KIB
+"""Bytes of leaves: those of 32 MiB."""
+
+
+class PagedLeaves:
+    """The leaves of an image in an area or a file, read where they are asked for; they need not fit
+    into memory. Each is checked up to the signed root."""
+
+    def __init__(self, name: str, area: Device, footer: Footer) -> None:
+        """Read the tree above the leaves.
+
+        Args:
+            name: of the image, for messages.
+
+        Raises:
+            AlteredImageError, SizeMismatchError, DeviceError: see ``image_area.read_leaves``.
+        """
+        tree_at = area.size - footer.locator.footer_size
+        image_size, tree_size = footer.manifest.size, footer.locator.tree_size
+        sizes = level_sizes(image_size)
+        self._above = read_leaves(
+            lambda at, size: area.read_at(tree_at + at, size),
+            tree_size, footer.manifest.root, image_size, above=1,
+        )  # fmt: skip
+        self._name = name
+        self._area = area
+        self._level = range(tree_at + tree_size - sizes[0], tree_at + tree_size) if sizes else None
+        self._size = block_count(image_size) * DIGEST_SIZE
+        self._last: tuple[int, bytes] = (-1, b"")
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        """Some of them. Raises RottenHereError: the tree was changed, or cannot be read."""
+        start, stop, _ = part.indices(self._size)
+        parts = []
+        for number in range(start // _READ_AT_ONCE, -(-stop // _READ_AT_ONCE)):
+            at = number * _READ_AT_ONCE
+            parts.append(self._read(number)[max(start - at, 0) : stop - at])
+        return b"".join(parts)
+
+    def _read(self, number: int) -> bytes:
+        if self._level is None:  # one block: its digest is the root
+            return self._above
+        if self._last[0] != number:
+            at = number * _READ_AT_ONCE
+            try:
+                place = self._level[at : at + _READ_AT_ONCE]
+                data = self._area.read_at(place.start, len(place))
+            except BootsvcError as exc:
+                raise RottenHereError(self._name, at // DIGEST_SIZE) from exc
+            first = at // BLOCK_SIZE * DIGEST_SIZE
+            found = leaves_of(data)
+            if found != self._above[first : first + len(found)]:
+                raise RottenHereError(self._name, at // DIGEST_SIZE)
+            self._last = (number, data)
+        return self._last[1]
 
 
 class HeldImage:
@@ -28,7 +94,7 @@ class HeldImage:
         number: int,
         identity: bytes,
         block_count: int,
-        open_: Callable[[], tuple[Device, bytes]],
+        open_: Callable[[], tuple[Device, Leaves]],
     ) -> None:
         """Nothing is read yet.
 
@@ -42,7 +108,7 @@ class HeldImage:
         self._open = open_
 
     @cached_property
-    def _opened(self) -> tuple[Device, bytes]:
+    def _opened(self) -> tuple[Device, Leaves]:
         try:
             return self._open()
         except BootsvcError as exc:
@@ -54,7 +120,7 @@ class HeldImage:
         return self._opened[0]
 
     @property
-    def leaves(self) -> bytes:
+    def leaves(self) -> Leaves:
         """The digests of its blocks. Raises as ``device``."""
         return self._opened[1]
 
@@ -64,10 +130,7 @@ class HeldImage:
         Raises:
             RottenHereError: one is not, cannot be read, or is not there.
         """
-        try:
-            data = self.device.read_at(blocks.start * BLOCK_SIZE, len(blocks) * BLOCK_SIZE)
-        except BootsvcError as exc:
-            raise RottenHereError(self.name, blocks.start) from exc
+        data = self.read_unchecked(blocks)
         found = leaves_of(data)
         for number, block in enumerate(blocks):
             digest = self.leaves[block * DIGEST_SIZE : (block + 1) * DIGEST_SIZE]
@@ -75,17 +138,28 @@ class HeldImage:
                 raise RottenHereError(self.name, block)
         return data
 
+    def read_unchecked(self, blocks: range) -> bytes:
+        """Some of its blocks, for whoever compares them with their digests anyway.
+
+        Raises:
+            RottenHereError: they cannot be read, or are not there.
+        """
+        try:
+            return self.device.read_at(blocks.start * BLOCK_SIZE, len(blocks) * BLOCK_SIZE)
+        except BootsvcError as exc:
+            raise RottenHereError(self.name, blocks.start) from exc
+
 
 def held_in(areas: Iterable[tuple[str, Device]]) -> tuple[HeldImage, ...]:
     """The images in ``areas``, by their names. An area without a readable one is left out, and so
-    is one with the image of an area before it: its digests would take memory for nothing."""
+    is one with the image of an area before it."""
     held: list[HeldImage] = []
     for name, area in areas:
         try:
             footer = read_footer(area)
             if footer.identity in {one.identity for one in held}:
                 continue
-            leaves = read_leaves(area, footer)
+            leaves = PagedLeaves(name, area, footer)
         except BootsvcError:
             continue
         count, number = len(leaves) // DIGEST_SIZE, footer.manifest.number
@@ -93,5 +167,5 @@ def held_in(areas: Iterable[tuple[str, Device]]) -> tuple[HeldImage, ...]:
     return tuple(held)
 
 
-def _given(area: Device, leaves: bytes) -> tuple[Device, bytes]:
+def _given(area: Device, leaves: Leaves) -> tuple[Device, Leaves]:
     return area, leaves
