@@ -226,17 +226,19 @@ class Remotes:
         problem: BootsvcError | None = None
         for remote in self._in_order():
             for _ in range(_TRIES):
+                resumed = self.spool.resumed_here
                 try:
                     return ask(remote)
                 except RottenHereError:
                     raise  # no remote's fault
                 except FormatError as exc:  # damage on the way goes by, damage at the source stays
-                    is_ours = self.spool.distrust(remote.name)
+                    self.spool.distrust(remote.name)
                     problem = StoreDamagedError(
                         f"{remote.name}: {exc}",
                         hint="nothing of it was written; is the store whole? bootsvc store fsck",
                     )
-                    if not is_ours:
+                    # What lay here meanwhile may have rotted here.
+                    if self.spool.resumed_here == resumed:
                         self._count(remote, is_bad=True)
                 except NotOnServerError as exc:  # which is an answer, and may be the right one
                     problem = exc

@@ -97,8 +97,7 @@ class Spool:
         """
         self._folder = folder
         self._goal: Path | None = None
-        self._lock = threading.Lock()
-        self._resumed: set[str] = set()
+        self._of_thread = threading.local()
 
     def begin(self, goal: bytes) -> None:
         """Keep what arrives for the version with the identity ``goal``, and for no other."""
@@ -126,9 +125,13 @@ class Spool:
         name = f"{_range_name(key, offset, length)}.{_short(remote)}"
         spooled = SpooledRange(goal / name, length)
         if spooled.data:
-            with self._lock:
-                self._resumed.add(remote)
+            self._of_thread.resumed = self.resumed_here + 1
         return spooled
+
+    @property
+    def resumed_here(self) -> int:
+        """How many ranges this thread was given that were not empty."""
+        return int(getattr(self._of_thread, "resumed", 0))
 
     def drop(self, key: str, offset: int, length: int) -> None:
         """A range stands in its place, whichever remote gave it."""
@@ -136,16 +139,11 @@ class Spool:
             for path in self._goal.glob(f"{_range_name(key, offset, length)}.*"):
                 path.unlink(missing_ok=True)
 
-    def distrust(self, remote: str) -> bool:
-        """Something of a remote was wrong: forget all that it gave. Tells whether any of it was
-        from before, so that it may be this machine's own fault."""
+    def distrust(self, remote: str) -> None:
+        """Something of a remote was wrong: forget all that it gave."""
         if self._goal is not None:
             for path in self._goal.glob(f"*.{_short(remote)}"):
                 path.unlink(missing_ok=True)
-        with self._lock:
-            was_resumed = remote in self._resumed
-            self._resumed.discard(remote)
-        return was_resumed
 
 
 def _range_name(key: str, offset: int, length: int) -> str:

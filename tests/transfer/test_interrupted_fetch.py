@@ -160,6 +160,15 @@ def test_what_rotted_here_meanwhile_is_fetched_again_and_no_server_is_blamed(
     assert machine.blamed == []
 
 
+def test_a_server_that_sends_something_wrong_after_a_cut_is_blamed(machine: Machine) -> None:
+    machine.update_with_power_for(3 * MIB)
+    end = range(15 * MIB, 15 * MIB + 100)
+    machine.server.faults = Faults(other_bytes=(end,), only="packs/", times=1)
+    machine.update()
+    assert machine.has_image
+    assert machine.blamed == [machine.server.url("").rstrip("/")]
+
+
 def test_a_server_that_stays_silent_does_not_hold_up_whoever_breaks_the_fetch_off(
     machine: Machine,
 ) -> None:

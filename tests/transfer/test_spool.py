@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,17 +72,20 @@ def test_of_a_remote_that_gave_something_wrong_all_is_forgotten(folder: Path) ->
     spool = begun(folder)
     put(spool, b"wrong")
     put(spool, b"right", remote="http://another")
-    assert not spool.distrust(SERVER)
+    spool.distrust(SERVER)
     assert there(spool) == b""
     assert there(spool, remote="http://another") == b"right"
 
 
-def test_what_was_kept_before_may_have_rotted_here_which_is_told_once(folder: Path) -> None:
-    put(begun(folder), b"rotten")
+def test_each_thread_hears_of_what_it_was_given_from_before(folder: Path) -> None:
+    put(begun(folder), b"from before")
     spool = begun(folder)
-    there(spool)
-    assert spool.distrust(SERVER)
-    assert not spool.distrust(SERVER)
+    there(spool, offset=1)
+    assert spool.resumed_here == 0
+    with ThreadPoolExecutor(1) as other:
+        other.submit(there, spool).result()
+        assert other.submit(lambda: spool.resumed_here).result() == 1
+    assert spool.resumed_here == 0
 
 
 def test_at_the_end_nothing_is_left(folder: Path) -> None:
