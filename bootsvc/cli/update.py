@@ -261,7 +261,8 @@ def _plan(
     without: frozenset[str] = frozenset(),
     by_delta: bool = True,
 ) -> PlannedUpdate:
-    from bootsvc.os_side.restore_points import held_points, usable_data
+    from bootsvc.os_side.held_points import held_points
+    from bootsvc.os_side.restore_points import usable_data
     from bootsvc.os_side.updating import plan_update
 
     data = usable_data(RUN_DIR) if is_own_disk(args) else None

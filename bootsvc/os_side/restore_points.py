@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from bootsvc.store.documents import PlainDocuments
     from bootsvc.store.local_objects import FolderObjects
     from bootsvc.store.objects import ObjectStore
-    from bootsvc.transfer.held import HeldImage, PagedLeaves
     from bootsvc.trust.keys import PublicKey
 
 FOLDER = "restore-points"
@@ -229,49 +227,6 @@ def problem_of(
     except BootsvcError as exc:
         return str(exc)
     return ""
-
-
-def held_points(data: Path) -> tuple[HeldImage, ...]:
-    """The restore points as sources of blocks for other images, the newest first; none is opened
-    before a block is wanted. What cannot be read is left out."""
-    from bootsvc.store.stored_image import stored_image
-
-    held: list[HeldImage] = []
-    try:
-        store = open_points(data)
-        points = restore_points_in(data)
-    except BootsvcError:
-        return ()
-    for point in points:
-        if point.problem or point.identity is None:
-            continue
-        if point.path is not None:
-            held += _held_file(point.path)
-        else:
-            held.append(stored_image(store.objects, store.documents[point.identity]))
-    return tuple(held)
-
-
-def _held_file(path: Path) -> list[HeldImage]:
-    from bootsvc.formats.tree import block_count
-    from bootsvc.transfer.held import HeldImage
-
-    try:
-        with open_bimg(path) as (_, footer):
-            count = block_count(footer.manifest.size)
-    except BootsvcError:
-        return []
-    number = footer.manifest.number
-    return [HeldImage(str(path), number, footer.identity, count, partial(_opened_file, path))]
-
-
-def _opened_file(path: Path) -> tuple[Device, PagedLeaves]:
-    """Open until the program ends, which uses it until then."""
-    from bootsvc.storage.image_file import read_bimg
-    from bootsvc.transfer.held import PagedLeaves
-
-    device, footer = read_bimg(path)
-    return device, PagedLeaves(str(path), device, footer)
 
 
 def remove_points(data: Path, points: Collection[RestorePoint]) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from bootsvc.formats.boot_status import Area
 from bootsvc.formats.catalogue import Catalogue, CatalogueEntry, Mode
+from bootsvc.os_side.held_points import held_points
 from bootsvc.os_side.keep_restore_point import Keeping, keep
 from bootsvc.os_side.machine import Machine, open_machine
-from bootsvc.os_side.restore_points import held_points
 from bootsvc.os_side.store_client import StoreClient
 from bootsvc.os_side.updating import PlannedUpdate, fetch_goal, plan_update
 from bootsvc.sequence.checks import Site
