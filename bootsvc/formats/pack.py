@@ -57,7 +57,7 @@ _FRAME = Struct(
     "stored_size" / Int32ul,
     "page_sha256" / Bytes(DIGEST_SIZE),
     "run_count" / Int32ul,
-    # Numbers by the ten thousand: as objects of construct's they take a hundred times the room.
+    # Numbers by the thousand, for which an object each would be too much.
     "reference" / Bytes(this.run_count * _RUN_SIZE),
 )
 
