@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ctypes
 
+from bootsvc.storage.device import CHUNK_SIZE
 from bootsvc.units import KIB
 
 _MMAP_THRESHOLD = -3
 _ARENA_MAX = -8
 """Parameters of glibc's mallopt(3)."""
 
-_LARGE = 128 * KIB
+_LARGE = CHUNK_SIZE + 64 * KIB
+"""Bytes. What a disk is read by is less: asking for that again and again would take a second for
+each GiB."""
 
 
 def give_back_freed_buffers() -> None:
