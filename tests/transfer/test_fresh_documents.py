@@ -81,10 +81,13 @@ def test_a_child_that_dies_is_told_and_not_waited_for(documents: FreshDocuments)
 
 def test_whoever_breaks_it_off_does_not_wait_for_its_server(documents: FreshDocuments) -> None:
     documents.target("one", 7)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
-    with pytest.raises(KeyboardInterrupt):
-        documents.target("slow", 7)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            documents.target("slow", 7)
+    finally:
+        signal.signal(signal.SIGALRM, before)
     documents.rest()
 
 
