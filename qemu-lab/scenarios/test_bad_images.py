@@ -51,6 +51,7 @@ def test_an_image_that_restarts_at_once_is_thrown_back_after_its_tries(probe: Pr
     assert machine.failure() == ("trial", "restarted", 2)
 
 
+@pytest.mark.thorough
 def test_an_image_whose_kernel_panics_is_thrown_back_and_the_panic_is_named(
     probe: ProbeMaker, lab: Lab
 ) -> None:
@@ -69,6 +70,7 @@ def test_an_image_whose_kernel_panics_is_thrown_back_and_the_panic_is_named(
     assert machine.failure() == ("trial", "panic", 2)
 
 
+@pytest.mark.thorough
 def test_an_image_whose_kernel_cannot_be_loaded_is_thrown_back_without_a_panic(
     probe: ProbeMaker,
 ) -> None:
@@ -106,6 +108,7 @@ def test_the_watchdog_ends_an_image_that_hangs_after_kexec_before_userspace(
     assert machine.failure() == ("trial", "watchdog", 2)
 
 
+@pytest.mark.thorough
 def test_the_backups_own_system_cannot_confirm_the_failed_image(probe: ProbeMaker) -> None:
     """Back end: switch_root. Restoring is off, so the backup itself runs after the last try."""
     machine = probe(V1, options="bootsvc.tries=1 bootsvc.restore=off")

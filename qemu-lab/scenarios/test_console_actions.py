@@ -74,6 +74,7 @@ def test_an_image_from_a_second_disk_is_installed_abandoned_and_retried(probe: P
     assert machine.record().phase == "idle"
 
 
+@pytest.mark.thorough
 def test_an_update_is_rolled_back_at_the_console(probe: ProbeMaker) -> None:
     machine = probe(V1, base=CONNECTED)
     assert machine.stage_from_outside(V2.path).returncode == 0

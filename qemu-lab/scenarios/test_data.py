@@ -206,6 +206,7 @@ def test_with_a_damaged_data_partition_the_machine_starts_with_an_alarm_and_upda
     assert machine.holds("primary", V2_KEPT.path)
 
 
+@pytest.mark.thorough
 def test_with_a_full_data_partition_the_machine_starts_with_an_alarm_and_updates(
     probe: ProbeMaker,
 ) -> None:
