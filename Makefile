@@ -35,11 +35,11 @@ check: setup ## lint, types, layers and the fast tests: about two minutes, no ro
 	@$(PY) -m pytest -q -n 2 --dist worksteal tests
 
 .PHONY: test
-test: check images ## check, then the scenarios in virtual machines, two at a time: each thing is told once
+test: check images ## check, then the scenarios in virtual machines, two at a time: half an hour
 	@$(PY) -m pytest -n 2 --dist load --maxschedchunk 1 --durations 15 -m 'not thorough' qemu-lab/scenarios
 
 .PHONY: test-all
-test-all: check images ## as test, with the variants of each scenario: twice as long; before a release
+test-all: check images ## as test, with all scenarios: half as long again; before a release
 	@$(PY) -m pytest -n 2 --dist load --maxschedchunk 1 --durations 30 qemu-lab/scenarios
 
 .PHONY: power-cut

@@ -110,10 +110,10 @@ def checked_leaves(tree: bytes, root: bytes, image_size: int) -> bytes:
         SizeMismatchError: the tree's size is not that of an image of ``image_size`` bytes.
         AlteredImageError: the tree does not lead to ``root``, or its padding is not zero.
     """
-    return read_leaves(lambda at, size: tree[at : at + size], len(tree), root, image_size)
+    return leaves_by_level(lambda at, size: tree[at : at + size], len(tree), root, image_size)
 
 
-def read_leaves(
+def leaves_by_level(
     read: Callable[[int, int], bytes], size: int, root: bytes, image_size: int, *, above: int = 0
 ) -> bytes:
     """As ``checked_leaves``, level by level: of a large image the tree need not fit into memory

@@ -19,10 +19,9 @@ from bootsvc.errors import (
     ReadBackError,
     SizeMismatchError,
 )
-from bootsvc.formats import tree
 from bootsvc.formats.footer import Locator, build_locator, parse_locator
 from bootsvc.formats.manifest import Manifest, identity_of, parse_manifest
-from bootsvc.formats.tree import leaves_of
+from bootsvc.formats.tree import leaves_by_level, leaves_of
 from bootsvc.storage.device import CHUNK_SIZE, Device
 from bootsvc.trust.keys import PublicKey, signing_key_of
 from bootsvc.units import BLOCK_SIZE, round_up
@@ -92,7 +91,7 @@ def read_leaves(area: Device, footer: Footer) -> bytes:
         DeviceError: the disk cannot be read.
     """
     tree_at = area.size - footer.locator.footer_size
-    return tree.read_leaves(
+    return leaves_by_level(
         lambda at, size: area.read_at(tree_at + at, size),
         footer.locator.tree_size,
         footer.manifest.root,

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Protocol, Self
 
-from bootsvc.errors import BootsvcError, FreshnessError
+from bootsvc.errors import BootsvcError, ToolError
 from bootsvc.transfer.throttle import Throttle
 
 
@@ -55,14 +55,18 @@ class FreshDocuments:
         self.rest()
 
     def target(self, name: str, largest: int) -> bytes:
-        """See ``Freshness.target``, also for the errors raised."""
+        """See ``Freshness.target``, also for the errors raised.
+
+        Raises:
+            ToolError: the child died.
+        """
         _, connection = self._child = self._child or self._begun()
-        connection.send((name, largest))
         try:
+            connection.send((name, largest))
             answer, fetched = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self.rest()
-            raise FreshnessError(
+            raise ToolError(
                 "the process that verifies the store's metadata ended before it answered",
                 hint="is there memory left? see: journalctl -k",
             ) from None

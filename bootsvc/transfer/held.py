@@ -10,9 +10,9 @@ from bootsvc.formats.tree import (
     DIGEST_SIZE,
     Leaves,
     block_count,
+    leaves_by_level,
     leaves_of,
     level_sizes,
-    read_leaves,
 )
 from bootsvc.storage.device import Device
 from bootsvc.storage.image_area import Footer, read_footer
@@ -38,7 +38,7 @@ class PagedLeaves:
         tree_at = area.size - footer.locator.footer_size
         image_size, tree_size = footer.manifest.size, footer.locator.tree_size
         sizes = level_sizes(image_size)
-        self._above = read_leaves(
+        self._above = leaves_by_level(
             lambda at, size: area.read_at(tree_at + at, size),
             tree_size, footer.manifest.root, image_size, above=1,
         )  # fmt: skip

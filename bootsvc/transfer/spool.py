@@ -50,11 +50,14 @@ class SpooledRange:
         self.data = b""
         self._file: IO[bytes] | None = None
         self._synced_at = time.monotonic()
-        if path is not None:
-            with suppress(OSError):
-                self._file = path.open("a+b", buffering=0)
-                self._file.seek(0)
-                self.data = self._file.read(length)
+        if path is None:
+            return
+        try:
+            self._file = path.open("a+b", buffering=0)
+            self._file.seek(0)
+            self.data = self._file.read(length)
+        except OSError:
+            self._close()  # behind what cannot be read nothing may be appended
 
     def __enter__(self) -> Self:
         return self
@@ -135,15 +138,18 @@ class Spool:
 
     def drop(self, key: str, offset: int, length: int) -> None:
         """A range stands in its place, whichever remote gave it."""
-        if self._goal is not None:
-            for path in self._goal.glob(f"{_range_name(key, offset, length)}.*"):
-                path.unlink(missing_ok=True)
+        self._remove(f"{_range_name(key, offset, length)}.*")
 
     def distrust(self, remote: str) -> None:
         """Something of a remote was wrong: forget all that it gave."""
+        self._remove(f"*.{_short(remote)}")
+
+    def _remove(self, pattern: str) -> None:
+        """What cannot be removed cannot be opened for writing either, and is not read then."""
         if self._goal is not None:
-            for path in self._goal.glob(f"*.{_short(remote)}"):
-                path.unlink(missing_ok=True)
+            with suppress(OSError):
+                for path in self._goal.glob(pattern):
+                    path.unlink(missing_ok=True)
 
 
 def _range_name(key: str, offset: int, length: int) -> str:

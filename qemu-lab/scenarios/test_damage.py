@@ -41,7 +41,6 @@ def test_with_both_copies_of_the_record_destroyed_the_areas_decide(probe: ProbeM
     assert (machine.record().code, machine.record().phase) == (1, "idle")
 
 
-@pytest.mark.thorough
 def test_a_failed_image_does_not_come_back_when_the_record_is_lost(probe: ProbeMaker) -> None:
     """Back end: switch_root. Version 2 stands whole in primary, and only data knows it failed."""
     machine = probe(V1, update=V2, options="bootsvc.tries=1")

@@ -73,6 +73,19 @@ def test_reading_on_and_on_takes_few_requests_and_no_byte_twice(server: ImageSer
     assert server.sent - before <= SIZE
 
 
+def test_what_will_be_read_first_is_asked_for_first_and_nothing_else(server: ImageServer) -> None:
+    first = range(99_000, 104_000)
+    with HttpFile(parse_url(server.url("a.bimg")), MIB, Watching(), first=first) as file:
+        assert file.read_at(99_000, 5000) == CONTENT[99_000:104_000]
+    assert [(one.first, one.last) for one in server.asked] == [(99_000, 103_999)]
+
+
+def test_a_file_that_ends_before_what_is_read_first_is_named(server: ImageServer) -> None:
+    beyond = range(SIZE, SIZE + 1)
+    with pytest.raises(ServerError, match=f"the file has no byte {SIZE}"):
+        HttpFile(parse_url(server.url("a.bimg")), MIB, Watching(), first=beyond)
+
+
 def test_single_blocks_are_asked_for_alone_on_one_connection(server: ImageServer) -> None:
     with opened(server) as file:
         for at in (700 * KIB, 4 * KIB, 350 * KIB):

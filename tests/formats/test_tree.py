@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 import shutil
@@ -58,6 +59,13 @@ def test_checked_leaves_are_the_digests_of_the_blocks(blocks: int) -> None:
     leaves = leaves_of(content(blocks))
     tree, root = build_tree(leaves)
     assert checked_leaves(tree, root, blocks * BLOCK_SIZE) == leaves
+
+
+def test_a_block_that_is_nearly_zeros_has_its_own_digest() -> None:
+    nearly = bytes(BLOCK_SIZE - 1) + b"\1"
+    blocks = [bytes(BLOCK_SIZE), nearly, b"\1" + bytes(BLOCK_SIZE - 1), bytes(BLOCK_SIZE)]
+    digests = b"".join(hashlib.sha256(block).digest() for block in blocks)
+    assert leaves_of(b"".join(blocks)) == leaves_of(memoryview(b"".join(blocks))) == digests
 
 
 def test_any_flipped_bit_of_tree_or_root_is_noticed() -> None:

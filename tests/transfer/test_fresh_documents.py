@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bootsvc.errors import BootsvcError, FreshnessError, NotPublishedError
+from bootsvc.errors import BootsvcError, FreshnessError, NotPublishedError, ToolError
 from bootsvc.transfer.fresh_documents import FreshDocuments
 from bootsvc.transfer.throttle import Throttle
 
@@ -74,8 +74,17 @@ def test_after_a_rest_the_next_question_is_answered_as_well(documents: FreshDocu
 
 
 def test_a_child_that_dies_is_told_and_not_waited_for(documents: FreshDocuments) -> None:
-    with pytest.raises(FreshnessError, match="ended before it answered"):
+    with pytest.raises(ToolError, match="ended before it answered"):
         documents.target("killed", 7)
+    assert documents.target("one", 7)
+
+
+def test_a_child_that_died_between_two_questions_is_told_as_well(documents: FreshDocuments) -> None:
+    process = int(documents.target("one", 7).split()[-1])
+    os.kill(process, signal.SIGKILL)
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ToolError, match="ended before it answered"):
+        documents.target("another", 7)
     assert documents.target("one", 7)
 
 

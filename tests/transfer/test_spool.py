@@ -119,6 +119,29 @@ def test_a_disk_that_takes_nothing_ends_nothing(
     assert there(spool) == b"some"
 
 
+def test_a_disk_that_lets_nothing_be_removed_ends_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_path: Path, *, missing_ok: bool) -> None:
+        raise OSError(30, os.strerror(30), missing_ok)
+
+    spool = begun(folder)
+    put(spool, b"some")
+    monkeypatch.setattr(Path, "unlink", failing)
+    spool.drop("packs/a.pack", 0, 100)
+    spool.distrust(SERVER)
+
+
+def test_behind_a_beginning_that_cannot_be_read_nothing_is_appended(folder: Path) -> None:
+    put(begun(folder), b"some")
+    spool = begun(folder)
+    (path,) = (one for one in folder.rglob("*") if one.is_file())
+    path.unlink()
+    path.mkdir()  # opening or reading it fails, whoever does it
+    put(spool, b"more")
+    assert there(spool) == b""
+
+
 def test_a_file_system_without_writes_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     spool = begun(tmp_path / "file")
