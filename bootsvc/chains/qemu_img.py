@@ -115,12 +115,13 @@ def convert_to_raw(disk: Disk, out: Path, on_share: OnShare = ignore_share) -> N
 
 
 def rebase(disk: Disk, parent: str, on_share: OnShare = ignore_share) -> None:
-    """Give the top file of ``disk`` another ``parent``, and all content that the parent lacks.
+    """Give the top file of ``disk`` another ``parent``, and all content that the parent lacks. The
+    caller flushes it.
 
     Raises:
         ToolError, DiskFileInUseError: as ``convert``.
     """
-    command = ["rebase", "-p", "-b", parent, "-F", "qcow2", disk.graph()]
+    command = ["rebase", "-p", "-t", "unsafe", "-b", parent, "-F", "qcow2", disk.graph()]
     _run(disk.folder, command, on_share=on_share)
 
 

@@ -18,7 +18,7 @@ from bootsvc.sequence.checks import Site, check_installable
 from bootsvc.sequence.requests import check_stageable
 from bootsvc.sequence.staging import ShowWork, UpdateRequest
 from bootsvc.storage.image_area import read_footer
-from bootsvc.transfer.block_update import Updated, update_staging
+from bootsvc.transfer.block_update import USUAL, AtOnce, Updated, update_staging
 from bootsvc.transfer.held import HeldImage, held_in
 from bootsvc.transfer.plan import Plan, complete, make_plan
 
@@ -128,6 +128,7 @@ def fetch_goal(
     *,
     is_requested: bool,
     again: bool = False,
+    at_once: AtOnce = USUAL,
 ) -> Updated:
     """Step 1: make staging hold the goal.
 
@@ -165,6 +166,7 @@ def fetch_goal(
                 client.remotes,
                 request,
                 show_work,
+                at_once=at_once,
             )
         except RottenHereError as exc:
             say(f"{exc}; the image there is left out")

@@ -14,7 +14,14 @@ from bootsvc.formats.boot_status import Area, AreaRecord, AreaState, BootStatus
 from bootsvc.sequence.requests import kept_in_staging, staging_begun, update_requested
 from bootsvc.storage.device import CHUNK_SIZE, Device
 from bootsvc.storage.disk import Disk
-from bootsvc.storage.image_area import CopyCounts, Footer, copy_image, verify_copy
+from bootsvc.storage.image_area import (
+    CopyCounts,
+    Footer,
+    ForEach,
+    copy_image,
+    in_turn,
+    verify_copy,
+)
 
 
 @dataclass(frozen=True)
@@ -95,19 +102,28 @@ def write_staging(
 
 
 def fill_staging(
-    disk: Disk, image: StagedImage, show_work: ShowWork, *, chunk_size: int = CHUNK_SIZE
+    disk: Disk,
+    image: StagedImage,
+    show_work: ShowWork,
+    *,
+    chunk_size: int = CHUNK_SIZE,
+    each: ForEach = in_turn,
 ) -> CopyCounts:
     """Write and read back, and record nothing: for a machine whose record is lost, which will look
-    at what staging holds (DESIGN 3). Arguments and errors are those of ``write_staging``."""
+    at what staging holds (DESIGN 3). Arguments and errors are those of ``write_staging``.
+
+    Args:
+        each: goes through the chunks.
+    """
     staging, size = disk.areas[Area.STAGING], image.footer.manifest.size
     counts = CopyCounts()
     with show_work("write staging", size) as work:
         copy_image(
             image.source, staging, image.footer, image.leaves, counts, work.tick,
-            chunk_size=chunk_size,
+            chunk_size=chunk_size, each=each,
         )  # fmt: skip
     with show_work("read staging back", size) as work:
-        verify_copy(staging, image.footer, image.leaves, work.tick)
+        verify_copy(staging, image.footer, image.leaves, work.tick, each=each)
     return counts
 
 

@@ -11,7 +11,6 @@ import io
 import mmap
 import os
 import stat
-from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,9 +67,7 @@ class DirectDevice:
         self.sector_size = _sector_size(self._fd)
         # A file may lie on a disk with larger sectors than its own content knows of.
         self._read_unit = self.sector_size if _is_block_device(self._fd) else BLOCK_SIZE
-        self._buffer = mmap.mmap(-1, CHUNK_SIZE + BLOCK_SIZE)
-        # Not threading.Lock, which is the same: the updater has no threads to import a module for.
-        self._buffer_lock = allocate_lock()
+        self._buffers: list[mmap.mmap] = []  # aligned, as O_DIRECT wants them; those not in use
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +107,7 @@ class DirectDevice:
         view = memoryview(data)
         for at in range(0, len(view), CHUNK_SIZE):
             piece = view[at : at + CHUNK_SIZE]
-            with self._buffer_lock, memoryview(self._buffer) as buffer:
+            with self._buffer() as buffer:
                 buffer[: len(piece)] = piece
                 self._write_buffer(offset + at, len(piece), buffer)
 
@@ -128,7 +125,7 @@ class DirectDevice:
         if not self._is_direct:
             os.posix_fadvise(self._fd, offset - lead, wanted, os.POSIX_FADV_DONTNEED)
         got = 0
-        with self._buffer_lock, memoryview(self._buffer) as buffer:
+        with self._buffer() as buffer:
             while got < lead + length:
                 try:
                     count = os.preadv(self._fd, [buffer[got:wanted]], offset - lead + got)
@@ -138,6 +135,19 @@ class DirectDevice:
                     raise TruncatedError(f"{self.name}: ends at {offset - lead + got}")
                 got += count
             return bytes(buffer[lead : lead + length])
+
+    @contextmanager
+    def _buffer(self) -> Iterator[memoryview]:
+        """A buffer that no other thread has, of a chunk and a block."""
+        try:
+            buffer = self._buffers.pop()
+        except IndexError:
+            buffer = mmap.mmap(-1, CHUNK_SIZE + BLOCK_SIZE)
+        try:
+            with memoryview(buffer) as view:
+                yield view
+        finally:
+            self._buffers.append(buffer)
 
     def _write_buffer(self, offset: int, length: int, buffer: memoryview) -> None:
         done = 0

@@ -6,8 +6,9 @@ medium and fits the signed tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from bootsvc.errors import (
     AlteredImageError,
@@ -25,6 +26,25 @@ from bootsvc.formats.tree import leaves_by_level, leaves_of
 from bootsvc.storage.device import CHUNK_SIZE, Device
 from bootsvc.trust.keys import PublicKey, signing_key_of
 from bootsvc.units import BLOCK_SIZE, round_up
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class ForEach(Protocol):
+    """Does a piece of work with each item; gives the results in the order of the items."""
+
+    def __call__(
+        self, work: Callable[[_Item], _Result], items: Iterable[_Item], /
+    ) -> Iterator[_Result]:
+        """As ``map``; it may be at several items at once."""
+        ...
+
+
+def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """One after the other: as ``map`` does, whose types say less."""
+    return map(work, items)
+
 
 Tick = Callable[[int], None]
 """Called with the number of bytes just worked on."""
@@ -55,6 +75,12 @@ class CopyCounts:
     read: int = 0
     written: int = 0
     skipped: int = 0
+
+    def add(self, more: CopyCounts) -> None:
+        """What a part of the copy did."""
+        self.read += more.read
+        self.written += more.written
+        self.skipped += more.skipped
 
 
 def read_footer(area: Device) -> Footer:
@@ -126,15 +152,21 @@ def check_fits(footer: Footer, area: Device) -> None:
         )
 
 
-def verify_content(area: Device, leaves: bytes, tick: Tick = no_tick) -> None:
+def verify_content(
+    area: Device, leaves: bytes, tick: Tick = no_tick, *, each: ForEach = in_turn
+) -> None:
     """Read every block of the image in ``area`` and compare it with ``leaves``.
+
+    Args:
+        each: goes through the chunks.
 
     Raises:
         AlteredImageError: the first block that differs is named.
         DeviceError: the disk cannot be read.
     """
     end = len(leaves) // 32 * BLOCK_SIZE
-    for at in range(0, end, CHUNK_SIZE):
+
+    def verify(at: int) -> int:
         data = area.read_at(at, min(CHUNK_SIZE, end - at))
         expected = leaves[at // BLOCK_SIZE * 32 : (at + len(data)) // BLOCK_SIZE * 32]
         found = leaves_of(data)
@@ -143,7 +175,10 @@ def verify_content(area: Device, leaves: bytes, tick: Tick = no_tick) -> None:
             raise AlteredImageError(
                 f"{area.name}: block {block} (byte {block * BLOCK_SIZE}) differs from its digest"
             )
-        tick(len(data))
+        return len(data)
+
+    for length in each(verify, range(0, end, CHUNK_SIZE)):
+        tick(length)
 
 
 def copy_image(
@@ -155,6 +190,7 @@ def copy_image(
     tick: Tick = no_tick,
     *,
     chunk_size: int = CHUNK_SIZE,
+    each: ForEach = in_turn,
 ) -> None:
     """Make ``target`` hold the image of ``source``: differing blocks only, footer last.
 
@@ -164,6 +200,7 @@ def copy_image(
 
     Args:
         chunk_size: bytes compared at once and written by one write at most, whole blocks.
+        each: goes through the chunks.
 
     Raises:
         ImageTooLargeError: it does not fit; nothing was written.
@@ -172,17 +209,31 @@ def copy_image(
     """
     check_fits(footer, target)
     end = len(leaves) // 32 * BLOCK_SIZE
-    for at in range(0, end, chunk_size):
+
+    def copy(at: int) -> tuple[CopyCounts, int]:
         length = min(chunk_size, end - at)
         expected = leaves[at // BLOCK_SIZE * 32 : (at + length) // BLOCK_SIZE * 32]
-        _copy_chunk(source, target, at, length, expected, counts)
+        return _copy_chunk(source, target, at, length, expected), length
+
+    for found, length in each(copy, range(0, end, chunk_size)):
+        counts.add(found)
         tick(length)
     target.flush()
     _copy_footer(source, target, footer, counts)
 
 
-def verify_copy(target: Device, footer: Footer, leaves: bytes, tick: Tick = no_tick) -> None:
+def verify_copy(
+    target: Device,
+    footer: Footer,
+    leaves: bytes,
+    tick: Tick = no_tick,
+    *,
+    each: ForEach = in_turn,
+) -> None:
     """Read a finished copy back in full.
+
+    Args:
+        each: goes through the chunks.
 
     Raises:
         ReadBackError: footer or content differ from what was to be written.
@@ -192,7 +243,7 @@ def verify_copy(target: Device, footer: Footer, leaves: bytes, tick: Tick = no_t
         found = read_footer(target)
         if found != footer or read_leaves(target, found) != leaves:
             raise ReadBackError(f"{target.name}: the footer read back is another one")
-        verify_content(target, leaves, tick)
+        verify_content(target, leaves, tick, each=each)
     except (NoImageError, FormatError, AlteredImageError, SizeMismatchError) as exc:
         raise ReadBackError(f"{target.name}: not what was written: {exc}") from exc
 
@@ -203,11 +254,10 @@ def _copy_chunk(
     at: int,
     length: int,
     expected: bytes,
-    counts: CopyCounts,
-) -> None:
+) -> CopyCounts:
     there = _readable(target, at, length)
     present = bytes(len(expected)) if there is None else leaves_of(there)
-    counts.read += length
+    counts = CopyCounts(read=length)
     for first, last in _runs(_differing(present, expected)):
         run_at, run_length = at + first * BLOCK_SIZE, (last - first) * BLOCK_SIZE
         data = source.read_at(run_at, run_length)
@@ -218,6 +268,7 @@ def _copy_chunk(
         counts.written += run_length
         length -= run_length
     counts.skipped += length
+    return counts
 
 
 def _copy_footer(source: Device, target: Device, footer: Footer, counts: CopyCounts) -> None:

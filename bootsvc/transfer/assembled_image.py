@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 
 from bootsvc.errors import AlteredImageError, OutOfBoundsError
+from bootsvc.storage.device import CHUNK_SIZE
 from bootsvc.transfer.assembly import Held, Packed, Piece, PieceFinder, wants_of
 from bootsvc.transfer.fetch import FrameReader
 from bootsvc.transfer.held import HeldImage
 from bootsvc.transfer.plan import Assembly
 from bootsvc.units import BLOCK_SIZE
 
+_AT_ONCE = CHUNK_SIZE // BLOCK_SIZE
+"""Blocks that are read at once."""
+
 
 class AssembledImage:
-    """A ``Device`` that cannot be written.
+    """A ``Device`` that cannot be written. Threads may read it at the same time.
 
     Attributes:
         copied: bytes given so far that came from images of this machine.
@@ -33,9 +38,10 @@ class AssembledImage:
         self._footer = assembly.footer
         self._content_end = self.size - sum(map(len, self._footer))
         self._held: Sequence[HeldImage] = assembly.plan.held
+        self._pieces = assembly.pieces
         self._finder = PieceFinder(assembly.pieces)
         self._frames = frames
-        self._last_read = range(0)
+        self._counting = threading.Lock()
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Whole blocks of the content, or bytes of the footer. Blocks that were packed are right,
@@ -50,13 +56,14 @@ class AssembledImage:
             return _cut_out(self._footer, offset - self._content_end, length)
         if offset % BLOCK_SIZE or length % BLOCK_SIZE or offset + length > self._content_end:
             raise OutOfBoundsError(f"{self.name}: {length} bytes at {offset} are no whole blocks")
-        blocks = self._last_read = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
+        blocks = range(offset // BLOCK_SIZE, (offset + length) // BLOCK_SIZE)
         return b"".join(self._content(piece) for piece in self._finder.within(blocks))
 
     def _content(self, piece: Piece) -> bytes:
         match piece.origin:
             case Held(image, first):
-                self.copied += piece.count * BLOCK_SIZE
+                with self._counting:
+                    self.copied += piece.count * BLOCK_SIZE
                 return self._held[image].read_unchecked(range(first, first + piece.count))
             case Packed(pack, _):
                 if self._frames is None:
@@ -70,12 +77,14 @@ class AssembledImage:
         return bytes(piece.count * BLOCK_SIZE)
 
     def blame(self) -> None:
-        """Blocks that were read last differ from the image's digests: raise RottenHereError if an
-        image of this machine gave them."""
-        for piece in self._finder.within(self._last_read):
+        """Blocks that were read differ from the image's digests: raise RottenHereError if an image
+        of this machine gave them. Reads all that such images give."""
+        for piece in self._pieces:
             if isinstance(piece.origin, Held):
                 first = piece.origin.first
-                self._held[piece.origin.image].read(range(first, first + piece.count))
+                for at in range(first, first + piece.count, _AT_ONCE):
+                    end = min(at + _AT_ONCE, first + piece.count)
+                    self._held[piece.origin.image].read(range(at, end))
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Refuse."""

@@ -31,10 +31,30 @@ from bootsvc.storage.disk import Disk
 from bootsvc.storage.image_area import CopyCounts
 from bootsvc.transfer.assembled_image import AssembledImage
 from bootsvc.transfer.assembly import Want
-from bootsvc.transfer.fetch import CONNECTIONS, fetch_blocks
+from bootsvc.transfer.fetch import fetch_blocks
+from bootsvc.transfer.lanes import in_lanes
 from bootsvc.transfer.plan import Assembly, Plan
 from bootsvc.transfer.remote import Remotes
 from bootsvc.units import BLOCK_SIZE
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """How much of an update is done at the same time. Where several write, one may do so before
+    another or after it.
+
+    Attributes:
+        connections: requests under way, each by a thread: one alone waits for the line's delay
+            again and again.
+        threads: that go through staging: one has the disk read while another computes digests.
+    """
+
+    connections: int = 4
+    threads: int = 2
+
+
+USUAL = AtOnce()
+IN_TURN = AtOnce(connections=1, threads=1)
 
 
 @dataclass(frozen=True)
@@ -61,14 +81,13 @@ def update_staging(
     request: UpdateRequest | None,
     show_work: ShowWork,
     *,
-    connections: int = CONNECTIONS,
+    at_once: AtOnce = USUAL,
 ) -> Updated:
     """Make staging hold the image of ``assembly``.
 
     Args:
         status: the record as it stands.
         request: see ``sequence.staging.write_staging``.
-        connections: requests under way at once.
 
     Raises:
         RottenHereError: an image of this machine gave wrong blocks: plan again without it. What
@@ -83,9 +102,9 @@ def update_staging(
     def fill(disk: Disk, image: StagedImage, show_work: ShowWork) -> CopyCounts:
         nonlocal resumed, fetched
         wants, resumed = _missing(assembly, staging, show_work)
-        fetched = fetch_blocks(assembly, wants, staging, remotes, show_work, connections)
+        fetched = fetch_blocks(assembly, wants, staging, remotes, show_work, at_once.connections)
         try:
-            return fill_staging(disk, image, show_work)
+            return fill_staging(disk, image, show_work, each=in_lanes(at_once.threads))
         except AlteredImageError:
             source.blame()
             raise
@@ -126,6 +145,8 @@ def _absent(want: Want, leaves: bytes, staging: Device) -> Iterator[Want]:
         found = leaves_of(staging.read_at(want.first * BLOCK_SIZE, want.count * BLOCK_SIZE))
     except BootsvcError:
         yield want
+        return
+    if found == leaves[want.first * DIGEST_SIZE : (want.first + want.count) * DIGEST_SIZE]:
         return
     start = -1
     for number in range(want.count + 1):

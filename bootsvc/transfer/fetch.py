@@ -7,24 +7,23 @@ the next one. Memory is bounded by the requests under way: some MiB for each.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 
-from bootsvc.errors import ChecksumError
+from bootsvc.errors import ChecksumError, FormatError
 from bootsvc.formats.pack import FRAME_BLOCKS, unpack_frame
 from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
 from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.device import Device
 from bootsvc.transfer.assembly import Want, neighbouring
+from bootsvc.transfer.lanes import lanes
 from bootsvc.transfer.packs import Pack, read_frames
 from bootsvc.transfer.plan import Assembly
 from bootsvc.transfer.remote import Remote, Remotes
 from bootsvc.units import BLOCK_SIZE
-
-CONNECTIONS = 4
-"""Requests under way at once: one alone waits for the line's delay again and again."""
 
 BATCH_FRAMES = 2
 """Neighbouring frames that one request asks for at most: 2 MiB when they are unpacked."""
@@ -72,33 +71,26 @@ def fetch_blocks(
     """
     packs = assembly.plan.packs
     unpacking = threading.Lock()
-    batches = deque(_batches(wants))
+    batches = tuple(_batches(wants))
     total = sum(len(packs[one.pack].place(one.frames)) for one in batches)
     if not batches:
         return 0
 
-    def read_batch(batch: _Batch) -> list[_Found]:
-        return remotes.right(lambda remote: _read(remote, batch, assembly, unpacking))
+    def take(batch: _Batch) -> int:
+        for one in remotes.right(lambda remote: _read(remote, batch, assembly, unpacking)):
+            staging.write_at(one.want.first * BLOCK_SIZE, one.content)
+        place = packs[batch.pack].place(batch.frames)
+        remotes.spool.drop(packs[batch.pack].key, place.start, len(place))
+        return len(place)
 
-    with show_work("fetch", total) as work, ThreadPoolExecutor(connections) as pool:
-        running: deque[tuple[_Batch, Future[list[_Found]]]] = deque()
-        try:
-            while batches or running:
-                while batches and len(running) < connections:
-                    batch = batches.popleft()
-                    running.append((batch, pool.submit(read_batch, batch)))
-                batch, future = running.popleft()
-                for one in future.result():
-                    staging.write_at(one.want.first * BLOCK_SIZE, one.content)
-                place = packs[batch.pack].place(batch.frames)
-                remotes.spool.drop(packs[batch.pack].key, place.start, len(place))
-                work.tick(len(place))
-        except BaseException:  # Ctrl-C among them: nobody waits for a server that is silent
-            remotes.stop.set()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            remotes.stop.clear()
+    # Nobody waits for a server that is silent once something failed, Ctrl-C among that.
+    taking = lanes(connections, take, batches, on_failure=remotes.stop.set)
+    try:
+        with show_work("fetch", total) as work, closing(taking):
+            for size in taking:
+                work.tick(size)
+    finally:
+        remotes.stop.clear()
     staging.flush()
     return total
 
@@ -116,20 +108,21 @@ def _batches(wants: dict[tuple[int, int], list[Want]]) -> Iterator[_Batch]:
 def _read(
     remote: Remote, batch: _Batch, assembly: Assembly, unpacking: threading.Lock
 ) -> list[_Found]:
-    """The blocks of a batch, each right; runs in a thread."""
+    """The blocks of a batch, each right."""
     pack = assembly.plan.packs[batch.pack]
     found: list[_Found] = []
     stored = read_frames(remote, pack, batch.frames)
     for frame, data, wants in zip(batch.frames, stored, batch.wants, strict=True):
-        # One at a time: a reference takes more memory than all else here.
-        with unpacking:
+        # One at a time: what it is packed against takes more memory than all else here.
+        with unpacking, _blaming_reference(pack, frame, assembly):
             content = _unpacked(remote, pack, frame, data, assembly)
-        found += [_Found(want, _cut_out(content, want, assembly.leaves, remote)) for want in wants]
+            found += [_Found(one, _cut_out(content, one, assembly.leaves, remote)) for one in wants]
     return found
 
 
 class FrameReader:
-    """Frames on demand, for whoever reads an image here and there; the last ones are kept."""
+    """Frames on demand, for whoever reads an image here and there; the last ones are kept. Threads
+    may use it at the same time; one after the other gets its blocks."""
 
     def __init__(self, assembly: Assembly, remotes: Remotes, kept: int = 32) -> None:
         """Nothing is fetched yet.
@@ -141,6 +134,7 @@ class FrameReader:
         self._remotes = remotes
         self._kept = kept
         self._contents: OrderedDict[tuple[int, int], bytes | memoryview] = OrderedDict()
+        self._reading = threading.Lock()
 
     def blocks(self, pack: int, want: Want) -> memoryview:
         """Some blocks of one frame, each right.
@@ -149,7 +143,8 @@ class FrameReader:
             StoreDamagedError: a remote gives wrong blocks, and no other gives right ones.
             BootsvcError: no remote answers.
         """
-        return self._remotes.right(lambda remote: self._blocks(remote, pack, want))
+        with self._reading:
+            return self._remotes.right(lambda remote: self._blocks(remote, pack, want))
 
     def _blocks(self, remote: Remote, index: int, want: Want) -> memoryview:
         frame = want.at // FRAME_BLOCKS
@@ -157,8 +152,11 @@ class FrameReader:
         if content is None:
             pack = self._assembly.plan.packs[index]
             (stored,) = read_frames(remote, pack, range(frame, frame + 1))
-            content = _unpacked(remote, pack, frame, stored, self._assembly)
-        blocks = _cut_out(content, want, self._assembly.leaves, remote)
+            with _blaming_reference(pack, frame, self._assembly):
+                content = _unpacked(remote, pack, frame, stored, self._assembly)
+                blocks = _cut_out(content, want, self._assembly.leaves, remote)
+        else:
+            blocks = _cut_out(content, want, self._assembly.leaves, remote)
         self._contents[index, frame] = content
         if len(self._contents) > self._kept:
             self._contents.popitem(last=False)
@@ -174,10 +172,24 @@ def _unpacked(
 
 
 def _reference(pack: Pack, frame: int, assembly: Assembly) -> bytes:
-    """The blocks that a frame of a delta is packed against, each right."""
-    base = assembly.plan.base
-    runs = pack.header.frames[frame].reference
-    return b"".join(base.read(run) for run in runs) if base else b""
+    """The blocks that a frame of a delta is packed against, as they lie here."""
+    reference = BytesIO()  # joining the runs would take the memory twice
+    if base := assembly.plan.base:
+        for run in pack.header.frames[frame].reference:
+            reference.write(base.read_unchecked(run))
+    return reference.getvalue()
+
+
+@contextmanager
+def _blaming_reference(pack: Pack, frame: int, assembly: Assembly) -> Iterator[None]:
+    """What a frame gave is wrong: raise RottenHereError where it is packed against wrong blocks."""
+    try:
+        yield
+    except FormatError:
+        if base := assembly.plan.base:
+            for run in pack.header.frames[frame].reference:
+                base.read(run)
+        raise
 
 
 def _cut_out(content: bytes | memoryview, want: Want, leaves: bytes, remote: Remote) -> memoryview:

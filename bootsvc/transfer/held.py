@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
+from itertools import takewhile
 
 from bootsvc.errors import BootsvcError, RottenHereError
 from bootsvc.formats.tree import (
@@ -63,7 +64,8 @@ class PagedLeaves:
     def _read(self, number: int) -> bytes:
         if self._level is None:  # one block: its digest is the root
             return self._above
-        if self._last[0] != number:
+        last = self._last  # other threads may put another one there
+        if last[0] != number:
             at = number * _READ_AT_ONCE
             try:
                 place = self._level[at : at + _READ_AT_ONCE]
@@ -74,8 +76,8 @@ class PagedLeaves:
             found = leaves_of(data)
             if found != self._above[first : first + len(found)]:
                 raise RottenHereError(self._name, at // DIGEST_SIZE)
-            self._last = (number, data)
-        return self._last[1]
+            last = self._last = (number, data)
+        return last[1]
 
 
 class HeldImage:
@@ -132,10 +134,11 @@ class HeldImage:
         """
         data = self.read_unchecked(blocks)
         found = leaves_of(data)
-        for number, block in enumerate(blocks):
-            digest = self.leaves[block * DIGEST_SIZE : (block + 1) * DIGEST_SIZE]
-            if found[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE] != digest:
-                raise RottenHereError(self.name, block)
+        digests = self.leaves[blocks.start * DIGEST_SIZE : blocks.stop * DIGEST_SIZE]
+        if found != digests:
+            places = (slice(at, at + DIGEST_SIZE) for at in range(0, len(found), DIGEST_SIZE))
+            right = takewhile(lambda place: found[place] == digests[place], places)
+            raise RottenHereError(self.name, blocks.start + sum(1 for _ in right))
         return data
 
     def read_unchecked(self, blocks: range) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bootsvc.disk.boot_menu import FIXED_OPTIONS
-from bootsvc.transfer.fetch import CONNECTIONS
+from bootsvc.transfer.block_update import USUAL
 from bootsvc.units import KIB, MIB
 from qemu_lab import Machine, Stage
 from qemu_lab.image_server import GUEST_SEES, Asked, Faults, ImageServer
@@ -30,7 +30,7 @@ ONLINE = Machine(memory_mib=512, network=True)
 SLOW = 250_000
 """Bytes per second of each answer of a server that gives time to cut the power in the middle."""
 
-ON_ITS_WAY = CONNECTIONS * 64 * KIB
+ON_ITS_WAY = USUAL.connections * 64 * KIB
 """Bytes that were sent when the power fails and did not arrive: they stand in buffers of the
 network; or did, and were not flushed yet."""
 

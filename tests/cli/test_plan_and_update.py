@@ -184,6 +184,17 @@ def test_a_delta_that_was_tampered_with_is_gone_around(fleet: Fleet) -> None:
     assert fleet.holds(SHIFTED)
 
 
+def test_a_rotten_block_that_a_delta_is_packed_against_is_no_servers_fault(fleet: Fleet) -> None:
+    fleet.publish(SHIFTED)
+    offset, _ = fleet.bootsvc.bench.place("primary")
+    fleet.bootsvc.bench.write(offset + 6 * BLOCK_SIZE, bytes(BLOCK_SIZE))
+    outcome = fleet("update", "--install")
+    assert outcome.code == ExitCode.OK
+    assert "primary: block 6" in outcome.err
+    assert "sent wrong blocks" not in outcome.err
+    assert fleet.holds(SHIFTED)
+
+
 def test_a_rotten_image_here_is_left_out(fleet: Fleet) -> None:
     fleet.publish(CHILD)
     offset, _ = fleet.bootsvc.bench.place("primary")

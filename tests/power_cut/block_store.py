@@ -16,6 +16,7 @@ from bootsvc.os_side.updating import AREAS, PlannedUpdate, fetch_goal
 from bootsvc.sequence.checks import Site
 from bootsvc.sequence.staging import ShowWork
 from bootsvc.storage.disk import Disk
+from bootsvc.transfer.block_update import IN_TURN
 from bootsvc.transfer.fresh_documents import Documents, FreshDocuments
 from bootsvc.transfer.held import held_in
 from bootsvc.transfer.packs import read_pack
@@ -113,7 +114,11 @@ def fetch(disk: Disk, status: BootStatus, name: str, site: Site, show_work: Show
     client = StoreClient(remotes, FreshDocuments(_nobody, Throttle(0)), Throttle(0))
     machine = Machine(disk, status)
     goal = IMAGES[name].identity
-    fetch_goal(machine, client, goal, replan, site, show_work, _unheard, is_requested=False)
+    # The same writes in the same order in every run.
+    fetch_goal(
+        machine, client, goal, replan, site, show_work, _unheard,
+        is_requested=False, at_once=IN_TURN,
+    )  # fmt: skip
 
 
 def _nobody() -> Documents:

@@ -17,7 +17,9 @@ from bootsvc.storage.device import Device, Window
 from bootsvc.storage.image_area import (
     CopyCounts,
     Footer,
+    ForEach,
     Tick,
+    in_turn,
     no_tick,
     read_footer,
     read_leaves,
@@ -56,8 +58,8 @@ def no_flush_before_record(effect: Effect) -> Patch:
 def copy_not_read_back(effect: Effect) -> Patch:
     """A finished copy of an image is believed without being read back."""
 
-    def verify_copy(target: Device, footer: Footer, leaves: bytes, tick: Tick = no_tick) -> None:
-        del target, footer, leaves, tick
+    def verify_copy(*_: object, each: ForEach = in_turn) -> None:
+        del each
         effect.took_place()
 
     return together(
@@ -91,7 +93,7 @@ def resumes_from_remembered_offset(effect: Effect) -> Patch:
             effect.took_place()
         for at in range(_progress(self) * BLOCK_SIZE, footer.manifest.size, chunk_size):
             expected = leaves[at // BLOCK_SIZE * 32 : (at + chunk_size) // BLOCK_SIZE * 32]
-            image_area._copy_chunk(source, target, at, chunk_size, expected, counts)
+            counts.add(image_area._copy_chunk(source, target, at, chunk_size, expected))
             tick(chunk_size)
             _remember(self, (at + chunk_size) // BLOCK_SIZE)
         image_area._copy_footer(source, target, footer, counts)
@@ -116,8 +118,9 @@ def blocks_compared_by_first_sector(effect: Effect) -> Patch:
     """A block counts as copied when its first sector is the same."""
 
     def copy_chunk(
-        source: Device, target: Device, at: int, length: int, expected: bytes, counts: CopyCounts
-    ) -> None:
+        source: Device, target: Device, at: int, length: int, expected: bytes
+    ) -> CopyCounts:
+        counts = CopyCounts()
         old, new = target.read_at(at, length), source.read_at(at, length)
         for start in range(0, length, BLOCK_SIZE):
             block = slice(start, start + BLOCK_SIZE)
@@ -128,6 +131,7 @@ def blocks_compared_by_first_sector(effect: Effect) -> Patch:
             elif old[block] != new[block]:
                 effect.took_place()
         assert leaves_of(new) == expected
+        return counts
 
     return patch.object(image_area, "_copy_chunk", copy_chunk)
 
@@ -139,15 +143,14 @@ def blocks_skipped_by_old_tree(effect: Effect) -> Patch:
     right = image_area._copy_chunk
 
     def copy_chunk(
-        source: Device, target: Device, at: int, length: int, expected: bytes, counts: CopyCounts
-    ) -> None:
+        source: Device, target: Device, at: int, length: int, expected: bytes
+    ) -> CopyCounts:
         claimed = read_leaves(target, read_footer(target))
         present = claimed[at // BLOCK_SIZE * 32 : (at + length) // BLOCK_SIZE * 32]
         if present == expected:
             effect.took_place()
-            counts.skipped += length
-        else:
-            right(source, target, at, length, expected, counts)
+            return CopyCounts(skipped=length)
+        return right(source, target, at, length, expected)
 
     return patch.object(image_area, "_copy_chunk", copy_chunk)
 

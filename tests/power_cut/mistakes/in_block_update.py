@@ -13,7 +13,7 @@ from bootsvc.formats.tree import DIGEST_SIZE, leaves_of
 from bootsvc.sequence.requests import kept_in_staging
 from bootsvc.sequence.staging import Fill, ShowWork, StagedImage, UpdateRequest
 from bootsvc.storage.disk import Disk
-from bootsvc.storage.image_area import CopyCounts, copy_image
+from bootsvc.storage.image_area import CopyCounts, ForEach, copy_image
 from bootsvc.transfer import block_update, fetch
 from bootsvc.transfer.assembly import Want
 from bootsvc.units import BLOCK_SIZE
@@ -50,8 +50,10 @@ def fetched_blocks_believed(effect: Effect) -> Patch:
         fetched[:] = [one for ones in wants.values() for one in ones]
         return right(assembly, wants, *more)
 
-    def fill_staging(disk: Disk, image: StagedImage, show_work: ShowWork) -> CopyCounts:
-        del show_work
+    def fill_staging(
+        disk: Disk, image: StagedImage, show_work: ShowWork, *, each: ForEach
+    ) -> CopyCounts:
+        del show_work, each
         staging, leaves = disk.areas[Area.STAGING], bytearray(image.leaves)
         for one in fetched:
             there = staging.read_at(one.first * BLOCK_SIZE, one.count * BLOCK_SIZE)
