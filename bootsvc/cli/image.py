@@ -10,7 +10,7 @@ from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.image_make import add_make
 from bootsvc.cli.image_text import text_of
 from bootsvc.cli.output import progress, show, show_json
-from bootsvc.cli.parsing import Groups, new_command, new_group
+from bootsvc.cli.parsing import Groups, add_keys, new_command, new_group
 from bootsvc.cli.store_content import add_publish
 from bootsvc.units import describe_size
 
@@ -39,12 +39,7 @@ def add_commands(groups: Groups) -> None:
         commands, "verify", "check an image file's signature and every byte of it", ""
     )
     verified.add_argument("image", metavar="IMAGE", type=Path, help="image file (.bimg)")
-    verified.add_argument(
-        "--keys",
-        metavar="PATH",
-        type=Path,
-        help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
-    )
+    add_keys(verified)
     verified.set_defaults(run=run_verify)
     add_publish(commands)
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import progress, show, show_json, show_note
-from bootsvc.cli.parsing import RUN_DIR, Groups, disk_path, is_own_disk, new_disk_command
+from bootsvc.cli.parsing import (
+    RUN_DIR,
+    Groups,
+    add_keys,
+    add_settings,
+    disk_path,
+    is_own_disk,
+    new_disk_command,
+)
 from bootsvc.cli.rollback import run_rollback
 from bootsvc.cli.stage import run_stage
 
@@ -68,7 +76,7 @@ def add_commands(groups: Groups) -> None:
         groups, "status", "show what runs, what the next start will do, and why", STATUS_TEXT
     )
     status.add_argument("--json", action="store_true", help="for programs (see README.md)")
-    _add_keys(status)
+    add_keys(status)
     status.set_defaults(run=run_status)
 
     stage = new_disk_command(
@@ -81,8 +89,8 @@ def add_commands(groups: Groups) -> None:
     stage.add_argument(
         "--no-request", action="store_true", help="only put it there; do not ask for the update"
     )
-    _add_keys(stage)
-    _add_settings(stage)
+    add_keys(stage)
+    add_settings(stage)
     stage.set_defaults(run=run_stage)
 
     confirm = new_disk_command(
@@ -107,8 +115,8 @@ def add_commands(groups: Groups) -> None:
     rollback.add_argument(
         "--no-restore-point", action="store_true", help="keep no copy of the image that is left"
     )
-    _add_keys(rollback)
-    _add_settings(rollback)
+    add_keys(rollback)
+    add_settings(rollback)
     rollback.set_defaults(run=run_rollback)
 
     verify = new_disk_command(
@@ -122,26 +130,8 @@ def add_commands(groups: Groups) -> None:
         default="all",
         help="primary, backup, staging or all (default: all)",
     )
-    _add_keys(verify)
+    add_keys(verify)
     verify.set_defaults(run=run_verify)
-
-
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keys",
-        metavar="PATH",
-        type=Path,
-        help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
-    )
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=Path,
-        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
-    )
 
 
 # --- status -------------------------------------------------------------------------------------

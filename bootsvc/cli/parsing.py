@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from bootsvc.units import parse_size
 
 if TYPE_CHECKING:
+    from bootsvc.sequence.requests import Started
+
     # argparse gives the type of add_subparsers() no public name.
     Groups = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 else:
@@ -47,6 +49,26 @@ def new_disk_command(groups: Groups, name: str, summary: str, text: str) -> argp
     return parser
 
 
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Add ``--keys``; without it, the machine's own are meant."""
+    parser.add_argument(
+        "--keys",
+        metavar="PATH",
+        type=Path,
+        help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
+    )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add ``--settings``; without it, the machine's own are meant."""
+    parser.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
+    )
+
+
 def size_argument(text: str) -> int:
     """A size such as 64M, for argparse."""
     try:
@@ -73,6 +95,14 @@ def disk_path(args: argparse.Namespace) -> Path:
 
     disk: Path | None = args.disk
     return disk if disk is not None else find_disk(read_this_start())
+
+
+def own_start(args: argparse.Namespace) -> Started | None:
+    """What the updater started of the disk that a command works on; None: nothing of this one."""
+    from bootsvc.os_side.started import read_this_start
+
+    this_start = read_this_start() if is_own_disk(args) else None
+    return this_start.started if this_start else None
 
 
 def is_own_disk(args: argparse.Namespace) -> bool:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.keeping import BY_HAND, keep_area, own_data
 from bootsvc.cli.output import progress, show, show_json, show_note
-from bootsvc.cli.parsing import Groups, disk_path, new_disk_command, new_group
-from bootsvc.cli.stage import load_accepted, put_into_staging
+from bootsvc.cli.parsing import (
+    Groups,
+    add_keys,
+    add_settings,
+    disk_path,
+    new_disk_command,
+    new_group,
+)
+from bootsvc.cli.stage import load_accepted, put_into_staging, show_next
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
@@ -40,11 +47,19 @@ examples:
 RESTORE_TEXT = """\
 Needs no network. All checks of bootsvc stage come first, the version floor among them: restoring is
 installing. Then the ordinary sequence: backup, copy, trial. A version that is not confirmed is
-thrown back, so trying one out costs nothing: restore it, restart, look, and restart until it is
-gone.
+thrown back. To look at one without installing it: bootsvc restore-point boot-once.
 
 examples:
   bootsvc restore-point restore 1 && reboot
+"""
+
+BOOT_ONCE_TEXT = """\
+Needs no network. It is written to staging and read back, under all checks of bootsvc stage; the
+next start verifies it there and starts it. Primary and backup stay as they are, and the start after
+it is primary's again. While it runs, nothing else can be staged.
+
+examples:
+  bootsvc restore-point boot-once 1 && reboot
 """
 
 REMOVE_TEXT = """\
@@ -66,14 +81,14 @@ def add_commands(groups: Groups) -> None:
         "--verify", action="store_true", help="read all of them, and check every byte"
     )
     listed.add_argument("--json", action="store_true", help="for programs")
-    _add_keys(listed)
+    add_keys(listed)
     listed.set_defaults(run=run_list)
 
     keep = new_disk_command(
         commands, "keep", "keep the image in primary as a restore point", KEEP_TEXT
     )
-    _add_keys(keep)
-    _add_settings(keep)
+    add_keys(keep)
+    add_settings(keep)
     keep.set_defaults(run=run_keep)
 
     restore = new_disk_command(
@@ -88,9 +103,17 @@ def add_commands(groups: Groups) -> None:
     restore.add_argument(
         "--no-request", action="store_true", help="only put it there; do not ask for the update"
     )
-    _add_keys(restore)
-    _add_settings(restore)
+    add_keys(restore)
+    add_settings(restore)
     restore.set_defaults(run=run_restore)
+
+    once = new_disk_command(
+        commands, "boot-once", "start a restore point once, without installing it", BOOT_ONCE_TEXT
+    )
+    once.add_argument("version", metavar="VERSION", help="number, label, or identity's beginning")
+    add_keys(once)
+    add_settings(once)
+    once.set_defaults(run=run_boot_once, no_request=True, again=False)
 
     remove = new_disk_command(commands, "remove", "remove restore points", REMOVE_TEXT)
     remove.add_argument(
@@ -98,24 +121,6 @@ def add_commands(groups: Groups) -> None:
     )
     remove.add_argument("--yes", action="store_true", help="do it; otherwise it is only shown")
     remove.set_defaults(run=run_remove)
-
-
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keys",
-        metavar="PATH",
-        type=Path,
-        help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
-    )
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=Path,
-        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
-    )
 
 
 def run_list(args: argparse.Namespace) -> ExitCode:
@@ -192,6 +197,25 @@ def run_restore(args: argparse.Namespace) -> ExitCode:
         with open_point(data, point) as (source, footer):
             spared = frozenset({footer.identity})
             put_into_staging(machine, source, footer, point.name, accepted, args, spared=spared)
+    show_next(args)
+    return ExitCode.OK
+
+
+def run_boot_once(args: argparse.Namespace) -> ExitCode:
+    """Put a restore point into staging and ask the next start to start it from there."""
+    from bootsvc.os_side.machine import open_machine
+    from bootsvc.os_side.restore_points import find_point, open_point, restore_points_in
+    from bootsvc.sequence.requests import check_staging_startable, staging_requested_once
+
+    accepted = load_accepted(args)
+    with open_machine(disk_path(args), writable=True, on_wait=show_note) as machine:
+        data = own_data(args)
+        point = find_point(restore_points_in(data), args.version)
+        with open_point(data, point) as (source, footer):
+            check_staging_startable(machine.status, footer.identity)
+            put_into_staging(machine, source, footer, point.name, accepted, args)
+        machine.disk.status.replace(staging_requested_once(machine.disk.status.read()))
+    show("the next start starts it once, the one after it primary again; to start now: reboot")
     return ExitCode.OK
 
 

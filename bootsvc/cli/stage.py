@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import progress, show, show_note
-from bootsvc.cli.parsing import disk_path
+from bootsvc.cli.parsing import disk_path, own_start
 
 if TYPE_CHECKING:
     from bootsvc.os_side.machine import Machine
@@ -30,6 +30,7 @@ def run_stage(args: argparse.Namespace) -> ExitCode:
         open_machine(disk_path(args), writable=True, on_wait=show_note) as machine,
     ):
         put_into_staging(machine, source, footer, args.image.name, accepted, args)
+    show_next(args)
     return ExitCode.OK
 
 
@@ -87,6 +88,10 @@ def put_into_staging(
     manifest = footer.manifest
     show(f"staged: number {manifest.number}, label {manifest.label}, identity "
          f"{footer.identity.hex()[:12]}")  # fmt: skip
+
+
+def show_next(args: argparse.Namespace) -> None:
+    """Say what comes of an image that stands in staging now."""
     if args.no_request:
         show("nothing is asked of the next start (--no-request)")
     else:
@@ -100,10 +105,11 @@ def _check_stageable(
     from bootsvc.errors import SequenceError
     from bootsvc.formats.boot_status import Phase
     from bootsvc.sequence.checks import check_installable
-    from bootsvc.sequence.requests import check_stageable
+    from bootsvc.sequence.requests import check_stageable, check_staging_not_running
 
     status = machine.status
     check_stageable(status)
+    check_staging_not_running(own_start(args))
     check_installable(footer, site, status, machine.disk.areas.values(), again=args.again)
     runs_already = status.phase is Phase.IDLE and footer.identity == status.primary.identity
     if runs_already and not args.no_request:

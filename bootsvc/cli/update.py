@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.keeping import keep_before_update
 from bootsvc.cli.output import progress, show, show_json, show_note
-from bootsvc.cli.parsing import RUN_DIR, Groups, disk_path, is_own_disk, new_disk_command
+from bootsvc.cli.parsing import (
+    RUN_DIR,
+    Groups,
+    add_keys,
+    add_settings,
+    disk_path,
+    is_own_disk,
+    new_disk_command,
+    own_start,
+)
 from bootsvc.cli.store_content import match
 from bootsvc.units import describe_size
 
@@ -85,18 +94,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="number, label, or identity's beginning (default: the newest that is offered)",
     )
-    parser.add_argument(
-        "--keys",
-        metavar="PATH",
-        type=Path,
-        help="trusted public key, or a folder of them (default: /etc/bootsvc/keys)",
-    )
-    parser.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=Path,
-        help="settings file (default: /etc/bootsvc/bootsvc.toml)",
-    )
+    add_keys(parser)
+    add_settings(parser)
     parser.add_argument(
         "--root",
         metavar="FILE",
@@ -158,7 +157,7 @@ def _advance(
     """Step 1, step 2, or both; False where the goal runs already."""
     from bootsvc.formats.boot_status import AreaState, Phase
     from bootsvc.os_side.updating import fetch_goal
-    from bootsvc.sequence.requests import update_requested
+    from bootsvc.sequence.requests import check_staging_not_running, update_requested
 
     status = machine.status
     if status.phase is Phase.IDLE and status.primary.identity == goal.identity:
@@ -171,6 +170,7 @@ def _advance(
         requested = update_requested(status, staged, os.urandom(16), again=args.again)
         machine.disk.status.replace(requested)
         return True
+    check_staging_not_running(own_start(args))
     updated = fetch_goal(
         machine,
         store.client,

@@ -114,6 +114,7 @@ class Request(IntEnum):
     UPDATE = 1
     ROLLBACK = 2
     BOOT_BACKUP_ONCE = 3
+    BOOT_STAGING_ONCE = 4
 
 
 class Reason(IntEnum):

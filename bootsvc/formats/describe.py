@@ -49,6 +49,7 @@ REQUESTS = {
     Request.UPDATE: "install the staged image",
     Request.ROLLBACK: "go back to the image in backup",
     Request.BOOT_BACKUP_ONCE: "start the backup once",
+    Request.BOOT_STAGING_ONCE: "start the staged image once",
 }
 
 REASONS = {
@@ -114,6 +115,7 @@ def next_start(status: BootStatus) -> str:
             Request.UPDATE: f"check the staged image and install it (now running: {running})",
             Request.ROLLBACK: "go back to the image in backup",
             Request.BOOT_BACKUP_ONCE: "start the backup once",
+            Request.BOOT_STAGING_ONCE: f"start the staged image once (now running: {running})",
             Request.NONE: f"start {running}",
         }[status.request]
     if status.phase is Phase.TRIAL:
@@ -142,6 +144,7 @@ def why_next_start(status: BootStatus) -> str:
             Request.UPDATE: "an update was asked for (bootsvc stage)",
             Request.ROLLBACK: "it was asked for (bootsvc rollback)",
             Request.BOOT_BACKUP_ONCE: "it was asked for at the console",
+            Request.BOOT_STAGING_ONCE: "it was asked for (bootsvc restore-point boot-once)",
         }[status.request]
     if status.phase is Phase.IDLE:
         return "primary is confirmed, and nothing was asked for"

@@ -18,7 +18,7 @@ from bootsvc.formats.boot_status import NO_ID, NO_IDENTITY, Area
 from bootsvc.sequence.requests import Started
 
 CMDLINE_FILE = Path("/proc/cmdline")
-_AREAS = {"primary": Area.PRIMARY, "backup": Area.BACKUP}
+_AREAS = {"primary": Area.PRIMARY, "backup": Area.BACKUP, "staging": Area.STAGING}
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,17 @@ def requested(request: Request) -> Condition:
     return lambda seen: records.of(seen).request is request
 
 
+def staging_asked_for(seen: Observation) -> bool:
+    """What is asked of this start is to be done with the staged image."""
+    return records.of(seen).request in (Request.UPDATE, Request.BOOT_STAGING_ONCE)
+
+
+def boots_once(seen: Observation) -> bool:
+    """The area that was asked for in this start only was read in full, and can be started."""
+    area = seen.boot_once
+    return area is not Area.NONE and verified(area)(seen) and startable(area)(seen)
+
+
 def asked(seen: Observation) -> bool:
     """Something was asked of this start."""
     return records.of(seen).request is not Request.NONE

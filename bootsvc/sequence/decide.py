@@ -30,6 +30,7 @@ from bootsvc.sequence.conditions import (
     as_recorded,
     asked,
     backup_to_fill,
+    boots_once,
     both,
     copied,
     copy_failed,
@@ -47,6 +48,7 @@ from bootsvc.sequence.conditions import (
     requested,
     rot_is_staged,
     staged,
+    staging_asked_for,
     staging_refused_before,
     startable,
     unbootable,
@@ -229,8 +231,7 @@ INSTALL = (
 )
 
 IDLE = (
-    Row("asked for once",             both(lambda seen: seen.boot_once is BACKUP, startable(BACKUP)),
-        boot(BACKUP)),
+    Row("asked for once",             boots_once,                         lambda seen: Boot(seen.boot_once)),
     Row("look at primary",            unseen(PRIMARY),                    look(PRIMARY)),
     # primary does not bear the recorded identity, or could not be started
     Row("read primary",               both(no(startable(PRIMARY)), unread(PRIMARY)), verify(PRIMARY)),
@@ -260,9 +261,11 @@ IDLE = (
     Row("too many: read backup",      both(crashed_too_often, unread(BACKUP)), verify(BACKUP)),
     Row("too many: use the backup",   both(crashed_too_often, verified(BACKUP)), write(records.crashed)),
     # an update is asked for: CHECK
-    Row("check the staged image",     both(requested(Request.UPDATE), unread(STAGING)), verify(STAGING)),
-    Row("refused",                    both(requested(Request.UPDATE), refused(STAGING)),
+    Row("check the staged image",     both(staging_asked_for, unread(STAGING)), verify(STAGING)),
+    Row("refused",                    both(staging_asked_for, refused(STAGING)),
         refuse(Phase.CHECK, STAGING)),
+    Row("start staging once",         requested(Request.BOOT_STAGING_ONCE),
+        lambda seen: Write(records.request_done(seen), boot_once=STAGING)),
     Row("check primary",              both(requested(Request.UPDATE), unread(PRIMARY)), verify(PRIMARY)),
     Row("already here",               both(requested(Request.UPDATE), copied(STAGING, PRIMARY)),
         write(records.same_image)),

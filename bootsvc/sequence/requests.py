@@ -183,6 +183,50 @@ def rollback_requested(status: BootStatus) -> BootStatus:
     return replace(status, request=Request.ROLLBACK, crash_count=0)
 
 
+def check_staging_startable(status: BootStatus, identity: bytes) -> None:
+    """Raise unless an image may be started once from staging, as far as the record tells.
+
+    Args:
+        identity: of an image that has proved itself here before, such as a restore point.
+
+    Raises:
+        SequenceError: nothing good in primary is there to come back to, or it is this very image.
+        FailedBeforeError: it failed here.
+    """
+    check_stageable(status)
+    if status.phase is not Phase.IDLE:
+        raise SequenceError(
+            "primary holds no good image that the start after it would come back to",
+            hint="install it: bootsvc restore-point restore VERSION",
+        )
+    if identity == status.primary.identity:
+        raise SequenceError("it is the image in primary already", hint="to start that: reboot")
+    check_not_failed(status, identity, again=False)
+
+
+def staging_requested_once(status: BootStatus) -> BootStatus:
+    """The next start shall start what staging holds, and the one after it primary again.
+
+    Raises:
+        SequenceError: staging holds no whole image.
+        SequenceError, FailedBeforeError: see ``check_staging_startable``.
+    """
+    if status.staging.state is not AreaState.VALID:
+        raise SequenceError("staging holds no whole image", hint="see: bootsvc status")
+    check_staging_startable(status, status.staging.identity)
+    return replace(status, request=Request.BOOT_STAGING_ONCE, crash_count=0)
+
+
+def check_staging_not_running(started: Started | None) -> None:
+    """Raise SequenceError where the running OS was started from staging, which must not be
+    overwritten below it."""
+    if started is not None and started.area is Area.STAGING:
+        raise SequenceError(
+            "this system runs from staging, which would be overwritten",
+            hint="restart: the machine comes back with what is installed",
+        )
+
+
 # --- what a technician asks for at the console ---------------------------------------------------
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from bootsvc.chains import merge as merging
-from bootsvc.chains import qemu_img
+from bootsvc.chains import qcow2_file, qemu_img
 from bootsvc.chains.chain_files import MANIFEST_SUFFIX, read_chain
 from bootsvc.chains.merge import DEFAULT_LIMIT, MergeTo, is_due, merge
 from bootsvc.chains.qcow2_file import read_file
 from bootsvc.chains.qemu_img import Disk, OnShare
 from bootsvc.chains.verify import is_content_of
 from bootsvc.errors import BrokenChainError, ChainError, MergeError, StorageError, ToolError
-from bootsvc.formats.check_information import information_of
+from bootsvc.formats.check_information import CheckInformation, information_of
 from bootsvc.formats.manifest import parse_manifest
 from tests.chains.conftest import copied
 from tests.chains.folder import LINEAGE, Published, manifest_of, tool, view
@@ -147,6 +148,26 @@ def test_whatever_stops_a_merge_leaves_the_chain_and_no_half_file(
     assert not any(name.startswith(".") for name in new)
     if "m.qcow2" in new:
         assert view(three.folder / "m.qcow2") == three.contents[-1]
+
+
+@pytest.mark.parametrize("to", MergeTo)
+def test_all_of_the_new_file_is_flushed_before_it_says_what_it_is(
+    to: MergeTo, three: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[int] = set()
+    real_fsync, real_write = os.fsync, qcow2_file.write_information
+
+    def fsync(fd: int) -> None:
+        real_fsync(fd)
+        flushed.add(os.fstat(fd).st_ino)
+
+    def write_information(path: Path, information: CheckInformation) -> None:
+        assert path.stat().st_ino in flushed
+        real_write(path, information)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(merging, "write_information", write_information)
+    assert merge(read_chain(three.path(3)), "m.qcow2", to=to).information
 
 
 def test_what_an_interrupted_merge_left_is_replaced(three: Published) -> None:

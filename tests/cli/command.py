@@ -106,10 +106,10 @@ class Command:
         places: list[str | Path] = ["--disk", self.bench.path]
         words = name.split()
         if words[0] in ("status", "stage", "verify", "rollback") or words[-1] in (
-            "list", "keep", "restore",
+            "list", "keep", "restore", "boot-once",
         ):  # fmt: skip
             places += ["--keys", self.keys]
-        if words[-1] in ("stage", "rollback", "keep", "restore"):
+        if words[-1] in ("stage", "rollback", "keep", "restore", "boot-once"):
             places += ["--settings", self.settings]
         return self.plain(*words, *places, *arguments)
 

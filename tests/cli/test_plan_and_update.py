@@ -11,7 +11,7 @@ import pytest
 
 from bootsvc.cli import update
 from bootsvc.cli.exit_codes import ExitCode
-from bootsvc.formats.boot_status import AreaState, BootStatus, Request
+from bootsvc.formats.boot_status import Area, AreaState, BootStatus, Request
 from bootsvc.units import BLOCK_SIZE
 from qemu_lab.image_server import Faults, FolderFiles, ImageServer
 from tests.bench import AREA_SIZE, V1, V2, V3
@@ -120,6 +120,17 @@ def test_install_goes_on_until_it_waits_for_the_restart(fleet: Fleet) -> None:
     assert "update status: waiting for restart" in fleet("update", "--install").out
     status = fleet.status
     assert (status.staging.state, status.staging.identity) == (AreaState.VALID, CHILD.identity)
+
+
+def test_a_system_that_runs_from_staging_fetches_nothing_over_itself(fleet: Fleet) -> None:
+    fleet.publish(CHILD)
+    fleet.bootsvc.uses_data()
+    fleet.bootsvc.handed_over(V1, Area.STAGING, is_trial=False)
+    before = fleet.bootsvc.bench.digest()
+    outcome = fleet("update")
+    assert outcome.code == ExitCode.PHASE
+    assert "this system runs from staging" in outcome.err
+    assert fleet.bootsvc.bench.digest() == before
 
 
 def test_restart_restarts(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

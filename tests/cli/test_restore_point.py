@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.formats.boot_status import Area, AreaState, Phase, Request
 from bootsvc.os_side.restore_points import restore_points_in
+from bootsvc.sequence.actions import Boot
 from bootsvc.units import BLOCK_SIZE
 from tests.bench import V1, V2, V3
 from tests.cli.command import TRANSACTION, Command
@@ -276,6 +278,55 @@ def test_what_is_restored_does_not_go_for_what_is_kept_before(bootsvc: Command) 
     assert bootsvc("restore-point restore", "1").code == ExitCode.OK
     assert numbers(bootsvc) == [2, 1]
     assert bootsvc.bench.status.staging.identity == V1.identity
+
+
+# --- boot-once ----------------------------------------------------------------------------------
+
+
+def test_a_restore_point_is_started_once_and_nothing_of_it_is_installed(bootsvc: Command) -> None:
+    bootsvc.uses_data()
+    keeps(bootsvc, V1, V2)
+    areas = [bootsvc.bench.content(area) for area in ("primary", "backup")]
+    outcome = bootsvc("restore-point boot-once", "1")
+    assert outcome.code == ExitCode.OK, outcome.err
+    assert "the one after it primary again" in outcome.out
+    assert start(bootsvc) == Boot(Area.STAGING)
+    assert start(bootsvc) == Boot(Area.PRIMARY)
+    assert [bootsvc.bench.content(area) for area in ("primary", "backup")] == areas
+    assert numbers(bootsvc) == [2, 1]
+
+
+@pytest.mark.parametrize("command", ["stage", "restore", "boot-once"])
+def test_a_system_that_runs_from_staging_is_not_overwritten(bootsvc: Command, command: str) -> None:
+    bootsvc.uses_data()
+    keeps(bootsvc, V1, V2)
+    bootsvc("restore-point boot-once", "1")
+    start(bootsvc)
+    bootsvc.handed_over(V1, Area.STAGING, is_trial=False)
+    before = bootsvc.bench.digest()
+    if command == "stage":
+        outcome = bootsvc("stage", bootsvc.file(V3))
+    else:
+        outcome = bootsvc(f"restore-point {command}", "1")
+    assert outcome.code == ExitCode.PHASE
+    assert "this system runs from staging" in outcome.err
+    assert bootsvc.bench.digest() == before
+
+
+def test_what_may_not_be_started_once_is_refused_before_anything_is_written(
+    bootsvc: Command,
+) -> None:
+    bootsvc.uses_data()
+    keeps(bootsvc, V1, V2)
+    for change, version, code in (
+        ({"failed": (V1.identity,)}, "1", ExitCode.FAILED_BEFORE),
+        ({"failed": (), "version_floor": 2}, "1", ExitCode.BELOW_FLOOR),
+        ({"version_floor": 1}, "2", ExitCode.PHASE),
+    ):
+        bootsvc.bench.change(partial(replace, **change))
+        before = bootsvc.bench.digest()
+        assert bootsvc("restore-point boot-once", version).code == code
+        assert bootsvc.bench.digest() == before
 
 
 def test_a_version_that_is_no_restore_point_is_named(bootsvc: Command) -> None:

@@ -117,6 +117,14 @@ class RollBack:
 
 
 @dataclass(frozen=True)
+class StartOnce:
+    """The operator has an earlier image put into staging, and started from there once."""
+
+    image: str
+    repeats: bool = False
+
+
+@dataclass(frozen=True)
 class AtConsole:
     """A technician asks at the console, before the sequence begins; see ``sequence.by_hand``.
 
@@ -130,7 +138,7 @@ class AtConsole:
     repeats: bool = False
 
 
-Ask = StageImage | RollBack | AtConsole
+Ask = StageImage | RollBack | StartOnce | AtConsole
 
 
 @dataclass(frozen=True)
@@ -431,6 +439,15 @@ SCENARIOS = (
         end=replace(ON_V1, name="rolled back"),
         fallbacks=(AS_BEFORE,),
         leaves="v2",
+    ),
+    Scenario(
+        "restore-point-once",
+        "v2 runs; the operator has v1 started once from staging, and v2 runs again",
+        settled,
+        ask=StartOnce("v1"),
+        copies=("staging",),
+        end=replace(AS_BEFORE, name="started once", staging="v1 VALID"),
+        fallbacks=(AS_BEFORE, ONLY_BEGUN),
     ),
     Scenario(
         "first-installation",

@@ -17,7 +17,7 @@ PHASES = (
 )  # fmt: skip
 AREAS = ("none", "primary", "backup", "staging")
 STATES = ("EMPTY", "WRITING", "VALID", "CONFIRMED", "BAD")
-REQUESTS = ("none", "update", "rollback", "boot-once")
+REQUESTS = ("none", "update", "rollback", "backup once", "staging once")
 
 
 class RawDisk(Protocol):

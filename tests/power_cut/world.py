@@ -50,6 +50,7 @@ from tests.power_cut.scenarios import (
     RollBack,
     Scenario,
     StageImage,
+    StartOnce,
 )
 from tests.power_cut.view import View, held, newest_record
 
@@ -356,6 +357,11 @@ def _ask(scenario: Scenario, disk: Disk, device: SimulatedDisk) -> bool:
                 chunk_size=CHUNK_SIZE,
             )  # fmt: skip
             return repeats
+        case StartOnce(name):
+            requests.check_staging_startable(status, IMAGES[name].identity)
+            device.mark("staging")
+            write_staging(disk, status, _source_of(name), None, _unwatched, chunk_size=CHUNK_SIZE)
+            disk.status.replace(requests.staging_requested_once(disk.status.read()))
         case RollBack():
             device.mark("rollback-request")
             disk.status.replace(requests.rollback_requested(status))

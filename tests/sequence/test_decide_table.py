@@ -119,6 +119,7 @@ FLAGS: tuple[dict[str, Any], ...] = (
     {"crash": MET_ROT},
     {"has_try": True},
     {"boot_once": Area.BACKUP},
+    {"boot_once": Area.STAGING},
     {"cannot_write": True},
     {"failed_in_data": (OLD, NEW)},
     {"layout_hash": bytes(32)},
@@ -222,7 +223,7 @@ def statuses(draw: st.DrawFn) -> BootStatus:
         ),
         copies_failed=st.integers(0, 3),
         has_try=st.booleans(),
-        boot_once=st.sampled_from((Area.NONE, Area.BACKUP)),
+        boot_once=st.sampled_from((Area.NONE, Area.BACKUP, Area.STAGING)),
         cannot_write=st.booleans(),
     ).filter(lambda seen: seen.status is not None or not seen.cannot_write)
 )
@@ -255,7 +256,9 @@ def assert_allowed(seen: Observation, action: Action) -> None:
         assert_names_a_whole_area(seen, action.status)
     if isinstance(action, Boot):
         assert not seen.finding(action.area).unbootable
-        assert action.area is not Area.STAGING
+        if action.area is Area.STAGING:
+            assert seen.boot_once is Area.STAGING, "staging is started, and nobody asked for it"
+            assert seen.staging.is_verified, "staging is started unread"
         assert_boots_what_is_there(seen, action)
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from bootsvc.errors import (
-    ConfirmRefusedError,
+from bootsvc.errors import BootsvcError, ConfirmRefusedError
+from bootsvc.formats.boot_status import (
+    Area,
+    AreaRecord,
+    AreaState,
+    Phase,
+    Reason,
+    Request,
+    StatusCode,
 )
-from bootsvc.formats.boot_status import Area, AreaState, Phase, Reason, Request, StatusCode
 from bootsvc.sequence.actions import Boot, Halt, Verify
+from bootsvc.sequence.requests import staging_requested_once
 from bootsvc.sequence.states import Crash
 from bootsvc.units import BLOCK_SIZE
 from tests.sequence.machine import (
@@ -16,6 +26,8 @@ from tests.sequence.machine import (
     V2,
     V3,
     WHERE,
+    Machine,
+    area_record,
     new_machine,
     settled_machine,
 )
@@ -142,6 +154,67 @@ def test_a_backup_asked_for_once_that_will_not_start_gives_way_to_primary() -> N
     machine = settled_machine(V2, backup=V1)
     machine.cannot_start = cannot_start(Area.BACKUP)
     machine.change_record(request=Request.BOOT_BACKUP_ONCE)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+
+
+def with_staged_once() -> Machine:
+    """V2 runs; V1 stands in staging and is to be started once from there."""
+    machine = settled_machine(V2)
+    machine.put(Area.STAGING, V1)
+    machine.change_record(staging=area_record(V1, AreaState.VALID))
+    machine.change_record(request=staging_requested_once(machine.record).request)
+    return machine
+
+
+def test_staging_is_started_once_on_request_and_cannot_confirm() -> None:
+    machine = with_staged_once()
+    started = machine.power_on()
+    assert started.outcome == Boot(Area.STAGING)
+    assert machine.runs(V1)
+    assert machine.record.request is Request.NONE, "forgotten before the hand-over"
+    with pytest.raises(ConfirmRefusedError):
+        machine.os_confirms()
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.runs(V2)
+    assert machine.record.staging.identity == V1.identity, "it can be asked for again"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"phase": Phase.DEGRADED}, "no good image that the start after it"),
+        ({"phase": Phase.TRIAL}, "an update is unfinished"),
+        ({"staging": AreaRecord()}, "staging holds no whole image"),
+        ({"staging": area_record(V2, AreaState.VALID)}, "the image in primary already"),
+        ({"failed": (V1.identity,)}, "failed on this machine before"),
+    ],
+    ids=str,
+)
+def test_staging_is_started_once_only_where_that_can_do_no_harm(
+    change: dict[str, Any], words: str
+) -> None:
+    record = replace(with_staged_once().record, request=Request.NONE, **change)
+    with pytest.raises(BootsvcError, match=words):
+        staging_requested_once(record)
+
+
+def test_a_staged_image_that_was_altered_is_not_started_once() -> None:
+    machine = with_staged_once()
+    machine.flip(Area.STAGING, 5 * BLOCK_SIZE)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.record.staging.state is AreaState.BAD
+    assert machine.record.last_failure.area is Area.STAGING
+
+
+def test_another_image_in_staging_than_was_asked_for_is_not_started_once() -> None:
+    machine = with_staged_once()
+    machine.put(Area.STAGING, V3)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+
+
+def test_a_staged_image_that_will_not_start_gives_way_to_primary() -> None:
+    machine = with_staged_once()
+    machine.cannot_start = cannot_start(Area.STAGING)
     assert machine.power_on().outcome == Boot(Area.PRIMARY)
 
 
