@@ -1,7 +1,7 @@
 """All actions of the console, in the order of the menu: safe ones first. Pure.
 
-What cannot be done now is refused by ``sequence.requests``, which knows the record's rules; what it
-says is shown before anything is asked for.
+What cannot be done now is refused by ``sequence.requests`` and ``sequence.wishes``, which know the
+record's rules; what they say is shown before anything is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bootsvc.console.actions import Action, Argument
 from bootsvc.console.facts import Facts
 from bootsvc.errors import BootsvcError, SequenceError
 from bootsvc.formats.boot_status import BootStatus, Request
-from bootsvc.sequence import requests
+from bootsvc.sequence import requests, wishes
 
 Refusal = Callable[[Facts], str]
 
@@ -125,7 +125,7 @@ ACTIONS = (
         loses="The image in primary is lost, and it counts as failed: it is not installed again by "
         "itself. An update that was asked for is dropped.",
         word="RESTORE",
-        refusal=_unless(requests.check_restore),
+        refusal=_unless(wishes.check_restore),
     ),
     Action(
         "roll-back",
@@ -150,7 +150,7 @@ ACTIONS = (
         "read in full and copied over primary. A backup under way is finished.",
         loses="An image on trial is lost, and it counts as failed.",
         word="ABANDON",
-        refusal=_unless(requests.check_abandon),
+        refusal=_unless(wishes.check_abandon),
     ),
     Action(
         "install",
@@ -168,7 +168,7 @@ ACTIONS = (
         loses="What primary and backup hold is given up before the new image has proved itself: if "
         "that fails, the machine stops here.",
         word="INSTALL",
-        refusal=_unless(requests.check_without_backup),
+        refusal=_unless(wishes.check_without_backup),
     ),
     Action(
         "export",

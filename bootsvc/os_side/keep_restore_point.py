@@ -111,8 +111,8 @@ def keep(
 ) -> Kept:
     """Keep the image in ``area`` as a restore point; nothing is written where it is one already.
 
-    Takes some 300 bytes of memory for each block of 4 KiB of the image and of those it shares
-    with. The caller has the disk locked for writing.
+    Takes memory for each block of the image and of those it shares with. The caller has the disk
+    locked for writing.
 
     Args:
         identity: the image that the record names there.

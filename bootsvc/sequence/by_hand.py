@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from bootsvc.errors import SequenceError
 from bootsvc.formats.boot_status import Area, BootStatus, Phase
-from bootsvc.sequence import requests
+from bootsvc.sequence import requests, wishes
 from bootsvc.sequence.records import of
 from bootsvc.sequence.runner import Runner
 
 
 def restore(runner: Runner) -> None:
     """Give primary up for the backup, which is read first."""
-    requests.check_restore(_record(runner))
+    wishes.check_restore(_record(runner))
     runner.check(Area.BACKUP)
-    runner.ask(requests.restore_asked)
+    runner.ask(wishes.restore_asked)
 
 
 def roll_back(runner: Runner) -> None:
@@ -31,10 +31,10 @@ def roll_back(runner: Runner) -> None:
 def abandon(runner: Runner) -> None:
     """Give up what is under way; a backup that is to be restored is read first."""
     status = _record(runner)
-    requests.check_abandon(status)
+    wishes.check_abandon(status)
     if status.phase in (Phase.TRIAL, Phase.COPY):
         runner.check(Area.BACKUP)
-    runner.ask(requests.abandoned)
+    runner.ask(wishes.abandoned)
 
 
 def retry(runner: Runner, transaction: bytes) -> None:
@@ -45,15 +45,15 @@ def retry(runner: Runner, transaction: bytes) -> None:
     """
     requests.check_stageable(_record(runner))
     runner.check(Area.STAGING, again=True)
-    runner.ask(lambda seen: requests.retried(seen, transaction))
+    runner.ask(lambda seen: wishes.retried(seen, transaction))
 
 
 def install_without_backup(runner: Runner) -> None:
     """Install what staging holds with nothing to fall back to; all areas are read first."""
-    requests.check_without_backup(_record(runner))
+    wishes.check_without_backup(_record(runner))
     for area in (Area.STAGING, Area.PRIMARY, Area.BACKUP):
         runner.check(area)
-    runner.ask(requests.installation_without_backup_asked)
+    runner.ask(wishes.installation_without_backup_asked)
 
 
 def install_over_nothing(runner: Runner) -> None:
@@ -62,7 +62,7 @@ def install_over_nothing(runner: Runner) -> None:
     runner.check(Area.STAGING, again=True)
     for area in (Area.PRIMARY, Area.BACKUP):
         runner.check(area)
-    runner.ask(requests.installation_over_nothing_asked)
+    runner.ask(wishes.installation_over_nothing_asked)
 
 
 def _record(runner: Runner) -> BootStatus:

@@ -111,6 +111,12 @@ def boot(area: Area) -> Callable[[Observation], Action]:
     return lambda _: Boot(area)
 
 
+def boot_primary(seen: Observation) -> Action:
+    """With an alarm where another area was asked for once and could not be started."""
+    others = (seen.staging.unbootable, seen.backup.unbootable)
+    return Boot(PRIMARY, alarm=next((one for one in others if one), Reason.NONE))
+
+
 def boot_with_alarm(area: Area, alarm: Reason) -> Callable[[Observation], Action]:
     return lambda _: Boot(area, alarm=alarm)
 
@@ -289,7 +295,7 @@ IDLE = (
     Row("fill the backup",            both(backup_to_fill, verified(PRIMARY)), write(records.backing_up)),
     Row("no backup of a bad primary", both(backup_to_fill, refused(PRIMARY)),
         once_told(records.primary_not_backed_up, lambda _: Boot(PRIMARY))),
-    Row("start primary",              always,                             boot(PRIMARY)),
+    Row("start primary",              always,                             boot_primary),
 )
 
 BACKUP_ROWS = (

@@ -6,7 +6,8 @@ medium and fits the signed tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -36,14 +37,18 @@ class ForEach(Protocol):
 
     def __call__(
         self, work: Callable[[_Item], _Result], items: Iterable[_Item], /
-    ) -> Iterator[_Result]:
-        """As ``map``; it may be at several items at once."""
+    ) -> Generator[_Result, None, None]:
+        """The results, as they are asked for; it may be at several items at once. Whoever does not
+        take all of them closes it, which ends the work."""
         ...
 
 
-def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """One after the other: as ``map`` does, whose types say less."""
-    return map(work, items)
+def in_turn(
+    work: Callable[[_Item], _Result], items: Iterable[_Item]
+) -> Generator[_Result, None, None]:
+    """One after the other."""
+    for item in items:
+        yield work(item)
 
 
 Tick = Callable[[int], None]
@@ -177,8 +182,9 @@ def verify_content(
             )
         return len(data)
 
-    for length in each(verify, range(0, end, CHUNK_SIZE)):
-        tick(length)
+    with closing(each(verify, range(0, end, CHUNK_SIZE))) as verified:
+        for length in verified:
+            tick(length)
 
 
 def copy_image(
@@ -215,9 +221,10 @@ def copy_image(
         expected = leaves[at // BLOCK_SIZE * 32 : (at + length) // BLOCK_SIZE * 32]
         return _copy_chunk(source, target, at, length, expected), length
 
-    for found, length in each(copy, range(0, end, chunk_size)):
-        counts.add(found)
-        tick(length)
+    with closing(each(copy, range(0, end, chunk_size))) as copied:
+        for found, length in copied:
+            counts.add(found)
+            tick(length)
     target.flush()
     _copy_footer(source, target, footer, counts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -51,7 +51,9 @@ def lanes(
 def in_lanes(count: int) -> ForEach:
     """A ``ForEach`` with so many threads."""
 
-    def each(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    def each(
+        work: Callable[[_Item], _Result], items: Iterable[_Item]
+    ) -> Generator[_Result, None, None]:
         return lanes(count, work, items)
 
     return each if count > 1 else in_turn

@@ -193,7 +193,7 @@ def test_an_area_that_does_not_verify_is_not_started() -> None:
     [
         (on_trial, "primary", "has not proved itself"),
         (new_machine, "primary", "has not proved itself"),
-        (settled_machine, "staging", "only by a machine that has halted"),
+        (settled_machine, "staging", "only on a machine that has halted"),
     ],
 )
 def test_an_image_that_has_not_proved_itself_is_not_started(

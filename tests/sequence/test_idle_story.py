@@ -154,7 +154,7 @@ def test_a_backup_asked_for_once_that_will_not_start_gives_way_to_primary() -> N
     machine = settled_machine(V2, backup=V1)
     machine.cannot_start = cannot_start(Area.BACKUP)
     machine.change_record(request=Request.BOOT_BACKUP_ONCE)
-    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, alarm=Reason.KERNEL_REFUSED)
 
 
 def with_staged_once() -> Machine:
@@ -212,10 +212,10 @@ def test_another_image_in_staging_than_was_asked_for_is_not_started_once() -> No
     assert machine.power_on().outcome == Boot(Area.PRIMARY)
 
 
-def test_a_staged_image_that_will_not_start_gives_way_to_primary() -> None:
+def test_a_staged_image_that_will_not_start_gives_way_to_primary_with_an_alarm() -> None:
     machine = with_staged_once()
     machine.cannot_start = cannot_start(Area.STAGING)
-    assert machine.power_on().outcome == Boot(Area.PRIMARY)
+    assert machine.power_on().outcome == Boot(Area.PRIMARY, alarm=Reason.KERNEL_REFUSED)
 
 
 def test_another_whole_image_in_primary_makes_the_record_stale_and_starts_on_trial() -> None:

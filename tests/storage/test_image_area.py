@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterable
+from typing import TypeVar
+
 import pytest
 
 from bootsvc.errors import (
@@ -28,6 +31,9 @@ from tests.storage.memory import Flushed, MemoryDevice, WasRead, Written
 SIZE = 40 * BLOCK_SIZE
 OLD = make_image(random_blocks(20, 1), number=1)
 NEW = make_image(like(OLD.content, {2: 1, 3: 2, 11: 3}) + b"tail", number=2)
+
+
+T = TypeVar("T")
 
 
 def area(image: Image | None, size: int = SIZE) -> MemoryDevice:
@@ -117,6 +123,32 @@ def test_a_block_of_the_source_that_changed_since_it_was_verified_is_not_written
     with pytest.raises(AlteredImageError):
         copy_image(source, target, footer, leaves, CopyCounts())
     assert [one.offset // BLOCK_SIZE for one in target.writes()] == [2]
+
+
+@pytest.mark.parametrize("work", [copy_image, verify_copy])
+def test_work_that_is_broken_off_is_ended_before_anybody_hears_of_it(
+    work: Callable[..., None],
+) -> None:
+    """Threads that went on would write to a disk that is closed, or is another one by then."""
+    ended: list[bool] = []
+
+    def each(work: Callable[[int], T], items: Iterable[int]) -> Generator[T, None, None]:
+        try:
+            yield from map(work, items)
+        finally:
+            ended.append(True)
+
+    def break_off(_: int) -> None:
+        raise KeyboardInterrupt
+
+    source, target = area(NEW), area(NEW)
+    footer, leaves = opened(source)
+    areas = (source, target) if work is copy_image else (target,)
+    counts = (CopyCounts(),) if work is copy_image else ()
+    with pytest.raises(KeyboardInterrupt) as told:
+        work(*areas, footer, leaves, *counts, break_off, each=each)
+    assert ended, "before the error, which keeps everything alive, is forgotten"
+    del told
 
 
 def test_verifying_reads_every_byte_of_content_tree_manifest_and_locator() -> None:

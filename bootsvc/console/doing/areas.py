@@ -10,8 +10,8 @@ from bootsvc.errors import SequenceError
 from bootsvc.formats.boot_status import Area, Reason
 from bootsvc.formats.describe import describe_reason
 from bootsvc.sequence.checks import verify_whole
-from bootsvc.sequence.requests import check_startable_once
 from bootsvc.sequence.states import Finding
+from bootsvc.sequence.wishes import check_startable_once
 from bootsvc.storage.image_area import read_footer
 
 if TYPE_CHECKING:

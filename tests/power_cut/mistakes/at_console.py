@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from unittest.mock import patch
 
 from bootsvc.formats.boot_status import BootStatus
-from bootsvc.sequence import by_hand, checks, last_resorts, requests
+from bootsvc.sequence import by_hand, checks, last_resorts, wishes
 from bootsvc.sequence.records import of, restoring
 from bootsvc.sequence.runner import Runner
 from bootsvc.sequence.states import Observation
@@ -38,7 +38,7 @@ def abandoned_not_remembered(effect: Effect) -> Patch:
         effect.took_place()
         return restoring(seen, of(seen).last_failure)
 
-    return patch.object(requests, "abandoned", abandoned)
+    return patch.object(wishes, "abandoned", abandoned)
 
 
 @shown_by(ENOUGH_TO_FALL_BACK_TO, clause="same_end")
@@ -49,7 +49,7 @@ def installed_without_backup_for_nothing(effect: Effect) -> Patch:
         effect.took_place()
         return last_resorts.installing_over_rot(seen)
 
-    return patch.object(requests, "installation_without_backup_asked", asked)
+    return patch.object(wishes, "installation_without_backup_asked", asked)
 
 
 AT_CONSOLE: tuple[Mutant, ...] = (
