@@ -153,7 +153,7 @@ map_area() {
     mapped=$1
     if [ -n "${BOOTSVC_VERITY:-}" ]; then
         map_verity "$1" || {
-            alarm "$1: its blocks cannot be checked (is dmsetup in the image's initrd?)"
+            alarm "$1: its blocks cannot be checked (does the image's initrd have dmsetup and the driver dm-verity?)"
             return 1
         }
     fi

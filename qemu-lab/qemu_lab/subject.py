@@ -138,6 +138,10 @@ class Subject:
         """What a shell command in the running OS prints; it must succeed."""
         return self.vm.port.run(command, timeout)
 
+    def root_device(self) -> str:
+        """The device that the running OS has its read-only root from."""
+        return self.shell("sed -n 's,^\\([^ ]*\\) /run/bootsvc/lower [^ ]* .*,\\1,p' /proc/mounts")
+
     def confirm(self) -> None:
         """The running OS proves itself."""
         self.vm.port.ask("confirm", timeout=60.0).require()

@@ -19,7 +19,6 @@ CHECKED_DISK = ProbeImage(2, method="kexec", shape="disk", verity=True)
 PANIC = (Bad.KERNEL_PANIC,)
 READ_PAYLOAD = "sha256sum /variant/payload"
 READ_LATER = f"(usleep 500000; {READ_PAYLOAD} && echo it was read) >/dev/console 2>&1 &"
-ROOT_DEVICE = "sed -n 's,^\\([^ ]*\\) /run/bootsvc/lower [^ ]* .*,\\1,p' /proc/mounts"
 
 
 def payload_digest(version: int) -> str:
@@ -61,7 +60,7 @@ def test_a_checked_disk_in_an_area_that_rots_gives_way_to_the_disk_in_backup(
     assert done.returncode == 0, done.stderr
     machine.power_on()
     machine.runs(2, trial=True)
-    assert machine.shell(ROOT_DEVICE).startswith("/dev/loop")
+    assert machine.root_device().startswith("/dev/loop")
     machine.confirm()
     rot_payload(machine, CHECKED_DISK)
     machine.shell(READ_LATER)
@@ -69,7 +68,7 @@ def test_a_checked_disk_in_an_area_that_rots_gives_way_to_the_disk_in_backup(
     assert "it was read" not in machine.vm.console.tail(200)
     machine.wait(Stage.ROT, 120, expecting=PANIC)
     machine.runs(1, expecting=PANIC)
-    assert machine.shell(ROOT_DEVICE).startswith("/dev/dm-")
+    assert machine.root_device().startswith("/dev/dm-")
     assert reads_its_payload(machine, 1)
     machine.power_cut()
     assert machine.holds("primary", DISK.path)

@@ -16,6 +16,7 @@ RESPONDER = Path(__file__).parents[1] / "guest" / "responder.sh"
 # are what security updates hit often, so that v2 really differs from v1.
 PACKAGES = (
     "busybox",
+    "dmsetup",
     "e2fsprogs",
     "initramfs-tools",
     "kmod",
@@ -61,6 +62,7 @@ PATH_INCLUDES = (
     "*/kernel/lib/*",
     "*/kernel/drivers/block/*",
     "*/kernel/drivers/char/*",
+    "*/kernel/drivers/md/dm-*",
     "*/kernel/drivers/nvme/*",
     "*/kernel/drivers/net/virtio_net.ko*",
     "*/kernel/drivers/net/net_failover.ko*",

@@ -29,10 +29,12 @@ class DebianImage:
     Attributes:
         rootfs: name of the squashfs that is in it, one of ``debian.names()``.
         method: back end that its manifest asks for.
+        verity: its blocks are checked while it runs.
     """
 
     rootfs: str
     method: str = "kexec"
+    verity: bool = False
 
     @property
     def number(self) -> int:
@@ -42,7 +44,7 @@ class DebianImage:
     @property
     def name(self) -> str:
         """For example debian-v1-kexec."""
-        return f"{self.rootfs}-{self.method}"
+        return f"{self.rootfs}-{self.method}{'-verity' if self.verity else ''}"
 
     @property
     def parent(self) -> DebianImage | None:
@@ -56,8 +58,12 @@ class DebianImage:
         return IMAGES / f"{self.name}.bimg"
 
 
-CATALOGUE = tuple(
-    DebianImage(name, method) for name in debian.names() for method in ("kexec", "switch_root")
+CHECKED = DebianImage("debian-v2", verity=True)
+"""Its own initrd, made by Debian's tools, has the blocks checked."""
+
+CATALOGUE = (
+    *(DebianImage(name, method) for name in debian.names() for method in ("kexec", "switch_root")),
+    CHECKED,
 )
 """Every Debian image, for both back ends: the same squashfs, another manifest; parents first."""
 
@@ -108,7 +114,7 @@ def build_all() -> list[Path]:
                 label=f"{image.number}.0",
                 lineage=products.LINEAGE,
                 compatible=products.COMPATIBLE,
-                boot=BootOptions(image.method, (products.CONSOLE,)),
+                boot=BootOptions(image.method, (products.CONSOLE,), verity=image.verity),
                 parent=_identity(parent.path) if parent else None,
                 force=True,
             )

@@ -304,6 +304,13 @@ def refusal_not_recorded(effect: Effect) -> Patch:
     return with_rows(Phase.IDLE, rows)
 
 
+@shown_by(BY_NAME["restore-point-once"], clause="staging_consumed")
+def started_once_for_ever(effect: Effect) -> Patch:
+    """What staging holds is started, and the request stays in the record."""
+    rows = rows_with(IDLE, "start staging once", then=effect.counting(boot(STAGING)))
+    return with_rows(Phase.IDLE, rows)
+
+
 @shown_by(BY_NAME["repair-stale-copy"], clause="healthy_start_writes_nothing")
 def every_start_is_counted(effect: Effect) -> Patch:
     """Every start of the ordinary image is counted in the record."""
@@ -353,6 +360,7 @@ IN_TABLE: tuple[Mutant, ...] = (
     rot_met_is_counted_only,
     request_not_cleared,
     refusal_not_recorded,
+    started_once_for_ever,
     every_start_is_counted,
     layout_hash_not_checked,
 )
