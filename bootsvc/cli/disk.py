@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootsvc.cli import stick
+from bootsvc.cli.disk_making import Shown, add_lock_settings, grub_password
 from bootsvc.cli.exit_codes import ExitCode
-from bootsvc.cli.output import Progress, show
+from bootsvc.cli.output import show
 from bootsvc.cli.parsing import Groups, natural, new_command, new_group, size_argument
-from bootsvc.errors import LayoutError, SettingsError
+from bootsvc.errors import LayoutError
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
@@ -79,12 +79,7 @@ def add_commands(groups: Groups) -> None:
         default=1,
         help="how long Esc calls up the boot menu; 0 starts at once (default: 1)",
     )
-    what.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=Path,
-        help="the site's bootsvc.toml: its grub_password locks the boot menu",
-    )
+    add_lock_settings(what)
     sizes = create.add_argument_group("sizes, such as 64M or 2G")
     for option, words in (
         ("--area-size", "each of the three image areas (default: 64M)"),
@@ -115,30 +110,6 @@ def _add_show(commands: Groups) -> None:
     shown = new_command(commands, "show", "show a disk's partitions and boot status", "")
     shown.add_argument("disk", metavar="DISK", type=Path, help="disk or disk file")
     shown.set_defaults(run=run_show)
-
-
-class Shown:
-    """Shows each piece of work: a name at once, a bar where bytes are counted."""
-
-    def __init__(self) -> None:
-        self._bar: Progress | None = None
-        self._done = 0
-
-    def update(self, what: str, done: int, total: int) -> None:
-        """As ``disk.create.Progress``."""
-        if total and self._bar is None:
-            self._bar = Progress(what, total, sys.stderr)
-        if total and self._bar is not None:
-            self._bar.tick(done - self._done)
-            self._done = done
-        else:
-            self.end()
-
-    def end(self) -> None:
-        """No more bytes follow."""
-        if self._bar is not None:
-            self._bar.end()
-            self._bar = None
 
 
 def run_create(args: argparse.Namespace) -> ExitCode:
@@ -194,17 +165,6 @@ def _layout(args: argparse.Namespace, size: int | None, sector_size: int) -> Dis
         sector_size=sector_size,
         seed=args.seed,
     )
-
-
-def grub_password(settings: Path | None) -> str:
-    """What the site's settings say. Raises SettingsError: the file is not there, or is wrong."""
-    from bootsvc.settings import load
-
-    if settings is None:
-        return ""
-    if not settings.is_file():
-        raise SettingsError(f"{settings}: no such file")
-    return load(settings).grub_password
 
 
 def run_show(args: argparse.Namespace) -> ExitCode:

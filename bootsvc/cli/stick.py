@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from bootsvc.cli.disk_making import Shown, add_lock_settings, grub_password
 from bootsvc.cli.exit_codes import ExitCode
 from bootsvc.cli.output import show
 from bootsvc.cli.parsing import Groups, natural, new_command
@@ -52,12 +53,7 @@ def add_command(groups: Groups) -> None:
         default=3,
         help="how long Esc calls up the boot menu; 0 starts at once (default: 3)",
     )
-    stick.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=Path,
-        help="the site's bootsvc.toml: its grub_password locks the boot menu",
-    )
+    add_lock_settings(stick)
     stick.add_argument("--force", action="store_true", help="replace the file OUT if it exists")
     stick.add_argument(
         "--yes-erase",
@@ -68,7 +64,6 @@ def add_command(groups: Groups) -> None:
 
 def run_stick(args: argparse.Namespace) -> ExitCode:
     """Make the stick and say what is on it."""
-    from bootsvc.cli.disk import Shown, grub_password
     from bootsvc.disk.real_disk import is_block_device
     from bootsvc.disk.stick import StickContents, make_stick, make_stick_file
 

@@ -41,7 +41,8 @@ def opened(args: argparse.Namespace, *, create: bool = False) -> ObjectStore:
     """
     try:
         import bootsvc.store.metadata  # noqa: F401
-        from bootsvc.store.objects import S3_SCHEME, open_object_store
+        from bootsvc.store.address import open_object_store
+        from bootsvc.store.objects import S3_SCHEME
     except ImportError as exc:
         raise ToolError(
             f"the library {exc.name} is missing, which image stores need",

@@ -1,4 +1,4 @@
-"""Where the files of an image store lie: a folder that a web server shows, or an S3 bucket.
+"""The files of an image store, wherever they lie.
 
 Files are named by keys: plain ASCII, relative, parts separated by ``/``. Whoever reads sees a file
 whole or not at all.
@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from bootsvc.errors import ObjectKeyError
 from bootsvc.storage.image_area import Tick, no_tick
 
 S3_SCHEME = "s3://"
+"""Begins the address of a store in a bucket."""
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
 _LONGEST_KEY = 512
@@ -122,21 +122,3 @@ def checked_key(key: str) -> str:
             hint="letters, digits and . _ + - in parts separated by /; no part begins with a dot",
         )
     return key
-
-
-def open_object_store(where: str, *, create: bool = False) -> ObjectStore:
-    """The store at ``where``: a folder, or ``s3://bucket/prefix``.
-
-    Args:
-        create: make the folder if it is not there. Buckets are made by their provider's tools.
-
-    Raises:
-        StoreAccessError: there is no such folder, or the address is no bucket's.
-    """
-    if where.startswith(S3_SCHEME):
-        from bootsvc.store.s3_objects import open_s3
-
-        return open_s3(where)
-    from bootsvc.store.local_objects import open_folder
-
-    return open_folder(Path(where), create=create)

@@ -11,8 +11,8 @@ import pytest
 
 from bootsvc.cli import main
 from bootsvc.cli.exit_codes import ExitCode
+from bootsvc.store.address import open_object_store
 from bootsvc.store.metadata import read_targets
-from bootsvc.store.objects import open_object_store
 
 
 @pytest.fixture

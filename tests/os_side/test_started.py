@@ -40,7 +40,7 @@ def test_kernel_options_are_read_as_the_updater_composes_them() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        ("BOOTSVC_AREA='primary'", "BOOTSVC_AREA='staging'"),
+        ("BOOTSVC_AREA='primary'", "BOOTSVC_AREA='elsewhere'"),
         ("BOOTSVC_AREA='primary'", ""),
         (HANDOVER.identity.hex(), HANDOVER.identity.hex()[:-1]),
         (HANDOVER.identity.hex(), "zz" * 32),
@@ -52,6 +52,13 @@ def test_incomplete_or_damaged_facts_are_no_facts(change: tuple[str, str]) -> No
     text = HANDOVER.env_text()
     assert change[0] in text
     assert parse_env(text.replace(*change)) is None
+
+
+@pytest.mark.parametrize("area", ["primary", "backup", "staging"])
+def test_a_system_knows_whichever_area_it_was_started_from(area: str) -> None:
+    found = parse_env(HANDOVER.env_text().replace("'primary'", f"'{area}'"))
+    assert found is not None
+    assert found.started.area is Area[area.upper()]
 
 
 def test_plain_start_of_another_system_has_no_facts(tmp_path: Path) -> None:

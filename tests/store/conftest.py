@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bootsvc.store.objects import ObjectStore, open_object_store
+from bootsvc.store.address import open_object_store
+from bootsvc.store.objects import ObjectStore
 from tests.store.s3_server import make_bucket, s3_server
 
 

@@ -11,8 +11,9 @@ from bootsvc.formats.catalogue import VersionDocument
 from bootsvc.formats.tree import leaves_of
 from bootsvc.storage.image_area import Footer
 from bootsvc.store.add_version import Added, add_version
+from bootsvc.store.address import open_object_store
 from bootsvc.store.block_index import BlockIndex
-from bootsvc.store.objects import ObjectStore, open_object_store
+from bootsvc.store.objects import ObjectStore
 from tests.images import Image, padded
 from tests.storage.memory import MemoryDevice
 

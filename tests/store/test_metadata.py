@@ -23,6 +23,7 @@ from bootsvc.errors import (
     WrongKeyError,
 )
 from bootsvc.image.keys import new_key_pair
+from bootsvc.store.address import open_object_store
 from bootsvc.store.expiry import ROLES, Expiry
 from bootsvc.store.metadata import (
     edit_targets,
@@ -32,7 +33,7 @@ from bootsvc.store.metadata import (
     refresh_timestamp,
     rotate,
 )
-from bootsvc.store.objects import ObjectStore, open_object_store
+from bootsvc.store.objects import ObjectStore
 from bootsvc.transfer.layout import LARGEST_TARGET
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)

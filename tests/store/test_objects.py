@@ -20,7 +20,8 @@ from bootsvc.errors import (
 )
 from bootsvc.storage.files import flush_folder
 from bootsvc.store import local_objects
-from bootsvc.store.objects import ObjectStore, open_object_store
+from bootsvc.store.address import open_object_store
+from bootsvc.store.objects import ObjectStore
 from bootsvc.units import MIB
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from bootsvc.errors import PublishError, StoreAccessError
 from bootsvc.formats.catalogue import Mode, pack_key, recipe_key
+from bootsvc.store.address import open_object_store
 from bootsvc.store.documents import PlainDocuments, SignedDocuments
 from bootsvc.store.metadata import init_metadata
-from bootsvc.store.objects import ObjectStore, open_object_store
+from bootsvc.store.objects import ObjectStore
 from bootsvc.store.publish import (
     Documents,
     PublishedVersion,

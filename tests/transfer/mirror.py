@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bootsvc.errors import ConnectionLostError, NotOnServerError
 from bootsvc.image.keys import new_key_pair
+from bootsvc.store.address import open_object_store
 from bootsvc.store.expiry import Expiry
 from bootsvc.store.metadata import init_metadata, publish_targets, refresh_timestamp, rotate
-from bootsvc.store.objects import ObjectStore, open_object_store
+from bootsvc.store.objects import ObjectStore
 
 
 class Mirror:
