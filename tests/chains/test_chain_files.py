@@ -152,9 +152,10 @@ def test_a_file_in_use_is_refused_and_not_touched(three: Published) -> None:
 ODD = {
     "its data lies in another file": ["-o", "data_file=raw.img"],
     "another method than zlib": ["-o", "compression_type=zstd"],
+    # Not luks: for that qemu-img measures its speed, which fails at times on a busy machine.
     "encrypted": [
         *("--object", "secret,id=s,data=abc"),
-        *("-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"),
+        *("-o", "encrypt.format=aes,encrypt.key-secret=s"),
     ],
 }
 
