@@ -82,6 +82,7 @@ def test_what_a_trial_changed_is_gone_when_it_was_thrown_back(probe: ProbeMaker)
 # --- overlays -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_kept_overlay_belongs_to_one_version_and_comes_back_with_it(probe: ProbeMaker) -> None:
     """Back end: switch_root."""
     machine = probe(V1_KEPT, update=V2_KEPT)

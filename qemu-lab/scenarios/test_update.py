@@ -50,6 +50,7 @@ def test_an_update_is_staged_copied_tried_and_confirmed_in_128_mib(probe: ProbeM
     assert machine.holds("backup", V1.path)
 
 
+@pytest.mark.thorough
 def test_an_update_by_kexec_starts_the_new_images_own_kernel(probe: ProbeMaker) -> None:
     machine = probe(V1_KEXEC, update=V2_KEXEC, by_boot_loader=True)
     machine.power_on()
@@ -67,6 +68,7 @@ def test_an_update_by_kexec_starts_the_new_images_own_kernel(probe: ProbeMaker) 
     assert machine.holds("backup", V1_KEXEC.path)
 
 
+@pytest.mark.thorough
 def test_an_operator_goes_back_to_the_former_version(probe: ProbeMaker) -> None:
     machine = probe(V1, update=V2, by_boot_loader=True)
     machine.power_on()
