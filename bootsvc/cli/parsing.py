@@ -114,4 +114,6 @@ def is_own_disk(args: argparse.Namespace) -> bool:
     if args.disk is None:
         return True
     this_start = read_this_start()
-    return this_start is not None and args.disk == whole_disk(this_start.root)
+    own = whole_disk(this_start.root) if this_start is not None else None
+    # A disk has many names (/dev/disk/by-id/...).
+    return own is not None and args.disk.resolve() == own.resolve()

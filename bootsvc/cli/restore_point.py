@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,10 @@ from bootsvc.cli.stage import load_accepted, put_into_staging, show_next
 from bootsvc.units import describe_size
 
 if TYPE_CHECKING:
+    from bootsvc.os_side.machine import Machine
     from bootsvc.os_side.restore_points import RestorePoint
+    from bootsvc.storage.device import Device
+    from bootsvc.storage.image_area import Footer
 
 EXAMPLES = """\
 A restore point is an earlier version in the data partition, kept as what it does not share with
@@ -187,36 +192,38 @@ def run_keep(args: argparse.Namespace) -> ExitCode:
 
 def run_restore(args: argparse.Namespace) -> ExitCode:
     """Put a restore point into staging and ask for the update."""
-    from bootsvc.os_side.machine import open_machine
-    from bootsvc.os_side.restore_points import find_point, open_point, restore_points_in
-
     accepted = load_accepted(args)
-    with open_machine(disk_path(args), writable=True, on_wait=show_note) as machine:
-        data = own_data(args)
-        point = find_point(restore_points_in(data), args.version)
-        with open_point(data, point) as (source, footer):
-            spared = frozenset({footer.identity})
-            put_into_staging(machine, source, footer, point.name, accepted, args, spared=spared)
+    with _opened_point(args) as (machine, name, source, footer):
+        spared = frozenset({footer.identity})
+        put_into_staging(machine, source, footer, name, accepted, args, spared=spared)
     show_next(args)
     return ExitCode.OK
 
 
 def run_boot_once(args: argparse.Namespace) -> ExitCode:
     """Put a restore point into staging and ask the next start to start it from there."""
-    from bootsvc.os_side.machine import open_machine
-    from bootsvc.os_side.restore_points import find_point, open_point, restore_points_in
     from bootsvc.sequence.requests import check_staging_startable, staging_requested_once
 
     accepted = load_accepted(args)
+    with _opened_point(args) as (machine, name, source, footer):
+        check_staging_startable(machine.status, footer.identity)
+        put_into_staging(machine, source, footer, name, accepted, args)
+        machine.disk.status.replace(staging_requested_once(machine.disk.status.read()))
+    show("the next start starts it once, the one after it primary again; to start now: reboot")
+    return ExitCode.OK
+
+
+@contextmanager
+def _opened_point(args: argparse.Namespace) -> Iterator[tuple[Machine, str, Device, Footer]]:
+    """This machine, and the restore point that is meant: its name, its image and its footer."""
+    from bootsvc.os_side.machine import open_machine
+    from bootsvc.os_side.restore_points import find_point, open_point, restore_points_in
+
     with open_machine(disk_path(args), writable=True, on_wait=show_note) as machine:
         data = own_data(args)
         point = find_point(restore_points_in(data), args.version)
         with open_point(data, point) as (source, footer):
-            check_staging_startable(machine.status, footer.identity)
-            put_into_staging(machine, source, footer, point.name, accepted, args)
-        machine.disk.status.replace(staging_requested_once(machine.disk.status.read()))
-    show("the next start starts it once, the one after it primary again; to start now: reboot")
-    return ExitCode.OK
+            yield machine, point.name, source, footer
 
 
 def run_remove(args: argparse.Namespace) -> ExitCode:

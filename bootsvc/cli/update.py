@@ -164,13 +164,14 @@ def _advance(
         return False
     staged = status.staging
     is_staged = staged.state is AreaState.VALID and staged.identity == goal.identity
+    if not is_staged:
+        check_staging_not_running(own_start(args))
     if is_staged or args.install or args.restart:
         keep_before_update(machine, store.settings, goal.identity, args)
     if is_staged:
         requested = update_requested(status, staged, os.urandom(16), again=args.again)
         machine.disk.status.replace(requested)
         return True
-    check_staging_not_running(own_start(args))
     updated = fetch_goal(
         machine,
         store.client,

@@ -122,15 +122,22 @@ def test_install_goes_on_until_it_waits_for_the_restart(fleet: Fleet) -> None:
     assert (status.staging.state, status.staging.identity) == (AreaState.VALID, CHILD.identity)
 
 
-def test_a_system_that_runs_from_staging_fetches_nothing_over_itself(fleet: Fleet) -> None:
+def test_a_system_that_runs_from_staging_fetches_nothing_over_itself(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """Whatever name its disk is given, and before anything is kept for the update."""
     fleet.publish(CHILD)
-    fleet.bootsvc.uses_data()
+    data = fleet.bootsvc.uses_data()
     fleet.bootsvc.handed_over(V1, Area.STAGING, is_trial=False)
     before = fleet.bootsvc.bench.digest()
-    outcome = fleet("update")
-    assert outcome.code == ExitCode.PHASE
-    assert "this system runs from staging" in outcome.err
+    other_name = tmp_path / "by-id"
+    other_name.symlink_to(fleet.bootsvc.bench.path)
+    for disk in (fleet.bootsvc.bench.path, other_name):
+        outcome = fleet("update", "--install", "--disk", str(disk))
+        assert outcome.code == ExitCode.PHASE
+        assert "this system runs from staging" in outcome.err
     assert fleet.bootsvc.bench.digest() == before
+    assert not (data / "restore-points").exists()
 
 
 def test_restart_restarts(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,25 +202,16 @@ def test_a_delta_that_was_tampered_with_is_gone_around(fleet: Fleet) -> None:
     assert fleet.holds(SHIFTED)
 
 
-def test_a_rotten_block_that_a_delta_is_packed_against_is_no_servers_fault(fleet: Fleet) -> None:
-    fleet.publish(SHIFTED)
+@pytest.mark.parametrize("image", [CHILD, SHIFTED], ids=["copied", "packed against it"])
+def test_a_rotten_image_here_is_left_out_and_no_server_blamed(fleet: Fleet, image: Image) -> None:
+    fleet.publish(image)
     offset, _ = fleet.bootsvc.bench.place("primary")
     fleet.bootsvc.bench.write(offset + 6 * BLOCK_SIZE, bytes(BLOCK_SIZE))
     outcome = fleet("update", "--install")
     assert outcome.code == ExitCode.OK
     assert "primary: block 6" in outcome.err
     assert "sent wrong blocks" not in outcome.err
-    assert fleet.holds(SHIFTED)
-
-
-def test_a_rotten_image_here_is_left_out(fleet: Fleet) -> None:
-    fleet.publish(CHILD)
-    offset, _ = fleet.bootsvc.bench.place("primary")
-    fleet.bootsvc.bench.write(offset + 6 * BLOCK_SIZE, bytes(BLOCK_SIZE))
-    outcome = fleet("update", "--install")
-    assert outcome.code == ExitCode.OK
-    assert "primary: block 6" in outcome.err
-    assert fleet.holds(CHILD)
+    assert fleet.holds(image)
 
 
 def test_a_server_that_is_down_leaves_the_disk_alone(
